@@ -1,0 +1,62 @@
+# Every target sets up the virtual environment it needs. Start with `make demo` or `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+CONFIG ?= aegis.yml
+PYTEST := $(BIN)/python -m gevent.monkey --module pytest
+
+.PHONY: install run run-headless demo test stress race lint format check bench build clean
+
+install: $(VENV)/.run
+
+run: $(VENV)/.run
+	$(BIN)/aegis --config $(CONFIG)
+
+run-headless: $(VENV)/.run
+	$(BIN)/aegis --config $(CONFIG) --headless
+
+demo: $(VENV)/.run
+	$(BIN)/python scripts/demo.py
+
+test: $(VENV)/.dev
+	$(PYTEST) -m "not stress and not process" $(ARGS)
+
+# Python has no race detector: the race target is the stress suite.
+stress race: $(VENV)/.dev
+	$(PYTEST) -m stress $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+check: lint test
+
+# make bench: short (up to 4 minutes); make bench LONG=1: every row and every peer.
+bench: $(VENV)/.bench
+	$(BIN)/python -m scripts.bench $(if $(LONG),--long) $(ARGS)
+
+build: $(VENV)/.dev
+	$(BIN)/pip install --quiet build && $(BIN)/python -m build
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench-results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp per set of packages; each is remade when its list changes.
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements.txt setup.py | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.run
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+$(VENV)/.bench: requirements-bench.txt $(VENV)/.run
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	touch $@

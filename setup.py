@@ -1,0 +1,55 @@
+"""Packaging of Aegis: the console script, its runtime needs and the extras."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = (HERE / "aegis" / "version.py").read_text().split('"')[-2]
+
+setup(
+    name="aegis-proxy",
+    version=VERSION,
+    description="A strict, fast, adaptive reverse proxy for a pool of HTTP services",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=find_packages(include=["aegis", "aegis.*"]),
+    package_data={"aegis": ["py.typed"]},
+    install_requires=[
+        "gevent>=26.9",
+        "urllib3>=2.8,<3",
+        "pyyaml>=6.0",
+        "blessed>=1.52",
+        "click>=8.1",
+        "httptools>=0.9,<0.10",
+        "msgspec>=0.22",
+        "prometheus-client>=0.26",
+    ],
+    extras_require={
+        "dev": [
+            "pytest>=9",
+            "pytest-timeout",
+            "pytest-cov",
+            "hypothesis",
+            "h11",
+            "jsonschema",
+            "trustme",
+            "ruff",
+            "mypy",
+            "types-gevent",
+            "types-PyYAML",
+        ],
+        "bench": ["aiohttp"],
+    },
+    entry_points={"console_scripts": ["aegis = aegis.__main__:main"]},
+    classifiers=[
+        "Environment :: Console",
+        "Intended Audience :: System Administrators",
+        "License :: OSI Approved :: MIT License",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Internet :: Proxy Servers",
+    ],
+)
