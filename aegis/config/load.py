@@ -1,0 +1,96 @@
+"""A file, a text or `--backend` arguments → Config, or all that is wrong with it at once. Opens nothing else."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from msgspec.structs import replace
+
+from aegis.config.check import Fault, faults
+from aegis.config.document import YamlError, parse
+from aegis.config.errors import ConfigError, ConfigErrors
+from aegis.config.schema import BackendEntry, Config
+from aegis.config.tree import MISSING_BACKENDS, Reading, read_config
+
+_LARGEST_FILE: Final = 1_048_576
+_WEIGHT: Final = re.compile(r"(.*)@([0-9]{1,9})", re.ASCII | re.DOTALL)
+_OPTION: Final = "--backend"
+
+
+def load_file(path: str, environ: Mapping[str, str]) -> Config:
+    """The configuration in the file; ConfigErrors for a file that cannot be read or is not right."""
+    try:
+        with Path(path).open("rb") as file:
+            raw = file.read(_LARGEST_FILE + 1)
+        if len(raw) > _LARGEST_FILE:
+            raise _refused(path, 0, "is larger than 1 MiB, which no configuration is")
+        return load_text(raw.decode("utf-8-sig"), path, environ)
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise _refused(path, line, "is not UTF-8 text; save it as UTF-8") from None
+    except FileNotFoundError:
+        raise _refused(path, 0, "no such file; name one with --config, or run without: --backend URL") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise _refused(path, 0, f"cannot be read: {reason}") from None
+
+
+def load_text(text: str, name: str, environ: Mapping[str, str]) -> Config:
+    """The configuration in the text, whose errors call it `name`."""
+    try:
+        root = parse(text)
+    except YamlError as fault:
+        raise _refused(name, fault.line, str(fault)) from None
+    if root is None:
+        raise _refused(name, 0, f"is empty; `backends` {MISSING_BACKENDS}")
+    reading = Reading(name, environ)
+    config = read_config(root, reading)
+    errors = reading.errors + [
+        ConfigError(
+            name, _nearest_line(reading.lines, fault.path), fault.path, reading.texts.get(fault.path), fault.message
+        )
+        for fault in faults(config)
+        if all(map(reading.sound, (fault.path, *fault.others)))
+    ]
+    if errors:
+        raise ConfigErrors(errors)
+    return config
+
+
+def from_backends(specs: Sequence[str]) -> Config:
+    """The configuration of `aegis --backend URL[@WEIGHT] …`: all else at its default, no networks opened yet.
+
+    WEIGHT is the digits after the last `@`, cut off first, 1 unless given.
+    """
+    entries, errors = [], list[ConfigError]()
+    for spec in specs:
+        match = _WEIGHT.fullmatch(spec)
+        url, weight = (match[1], int(match[2])) if match else (spec, 1)
+        entries.append(BackendEntry(url=url, weight=weight))
+    config = Config(backends=tuple(entries))
+    errors += [_option_error(fault, specs) for fault in faults(config)]
+    if errors:
+        raise ConfigErrors(errors)
+    return config
+
+
+def with_networks(config: Config, networks: Iterable[str]) -> Config:
+    """The same configuration with exactly these CIDRs in `security.allowed_backend_networks`."""
+    return replace(config, security=replace(config.security, allowed_backend_networks=tuple(networks)))
+
+
+def _option_error(fault: Fault, specs: Sequence[str]) -> ConfigError:
+    index = re.match(r"backends\[(\d+)\]", fault.path)
+    return ConfigError(_OPTION, 0, "", specs[int(index[1])] if index else None, fault.message)
+
+
+def _nearest_line(lines: Mapping[str, int], path: str) -> int:
+    """The line of the key, else of what it stands in: a default that breaks a rule has no line of its own."""
+    while path and path not in lines:
+        path = path[: max(path.rfind("."), path.rfind("["), 0)]
+    return lines.get(path, 0)
+
+
+def _refused(file: str, line: int, message: str) -> ConfigErrors:
+    return ConfigErrors([ConfigError(file, line, "", None, message)])
