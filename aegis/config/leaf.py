@@ -10,7 +10,7 @@ from aegis.config.keys import BOOLEANS, Key
 
 # No leading zero: YAML 1.1 reads 010 as 8, people as 10.
 _INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,18})", re.ASCII)
-_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,18})?", re.ASCII)
+_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 
 Number = inspect.IntType | inspect.FloatType
 

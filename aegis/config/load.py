@@ -10,11 +10,13 @@ from msgspec.structs import replace
 from aegis.config.check import Fault, faults
 from aegis.config.document import YamlError, parse
 from aegis.config.errors import ConfigError, ConfigErrors
+from aegis.config.keys import keys_of
+from aegis.config.leaf import decode
 from aegis.config.schema import BackendEntry, Config
 from aegis.config.tree import MISSING_BACKENDS, Reading, read_config
 
 _LARGEST_FILE: Final = 1_048_576
-_WEIGHT: Final = re.compile(r"(.*)@([0-9]{1,9})", re.ASCII | re.DOTALL)
+_WEIGHT: Final = re.compile(r"(.*)@([0-9]+)", re.ASCII | re.DOTALL)
 _OPTION: Final = "--backend"
 
 
@@ -63,11 +65,16 @@ def from_backends(specs: Sequence[str]) -> Config:
 
     WEIGHT is the digits after the last `@`, cut off first, 1 unless given.
     """
-    entries, errors = [], list[ConfigError]()
+    entries, errors = list[BackendEntry](), list[ConfigError]()
+    weight = keys_of(BackendEntry)["weight"]
     for spec in specs:
         match = _WEIGHT.fullmatch(spec)
-        url, weight = (match[1], int(match[2])) if match else (spec, 1)
-        entries.append(BackendEntry(url=url, weight=weight))
+        try:
+            share = decode(match[2], weight) if match else 1
+        except ValueError as error:
+            errors.append(ConfigError(_OPTION, 0, "", spec, f"the weight after the last @ {error}"))
+            share = 1
+        entries.append(BackendEntry(url=match[1] if match else spec, weight=share))
     config = Config(backends=tuple(entries))
     errors += [_option_error(fault, specs) for fault in faults(config)]
     if errors:

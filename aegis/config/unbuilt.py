@@ -1,0 +1,42 @@
+"""Settings that are parsed and checked, but whose feature does not exist yet. Whoever delivers one removes its name."""
+
+from typing import Final
+
+from aegis.config.schema import Config
+
+NOT_BUILT: Final[tuple[str, ...]] = (
+    "server.workers",
+    "server.steering",
+    "server.shutdown_delay",
+    "retry",
+    "health_check",
+    "rate_limit",
+    "adaptive",
+    "circuit_breaker",
+    "balancing.policy",
+    "metrics",
+    "admin",
+    "tui",
+)
+
+# These act at their defaults too, so a user counts on them without having written a word.
+_ACTIVE_BY_DEFAULT: Final = frozenset({"retry", "health_check", "rate_limit", "adaptive", "circuit_breaker", "tui"})
+
+
+def unbuilt_in(config: Config) -> list[str]:
+    """The sections and keys of `NOT_BUILT` on which this configuration counts, for the one WARNING at start."""
+    defaults = Config(backends=config.backends)
+    return [name for name in NOT_BUILT if _counts_on(config, defaults, name)]
+
+
+def _counts_on(config: Config, defaults: Config, name: str) -> bool:
+    setting, default = _setting(config, name), _setting(defaults, name)
+    if name in _ACTIVE_BY_DEFAULT:
+        return bool(getattr(setting, "enabled", True))
+    return setting != default
+
+
+def _setting(config: Config, name: str) -> object:
+    section, _, key = name.partition(".")
+    found = getattr(config, section)
+    return getattr(found, key) if key else found
