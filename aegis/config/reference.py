@@ -123,11 +123,13 @@ def _default_words(path: str, key: Key) -> str:
         return "required"
     if path == "backends[].name":
         return "host:port"
-    value = plain(key.default)
-    text = (
-        f"[{', '.join(value)}]" if isinstance(value, list) else str(value).lower() if isinstance(value, bool) else value
-    )
-    return f"`{text if text != '' else '""'}`"
+    return f"`{_words(plain(key.default))}`"
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(value)}]"
+    return str(value).lower() if isinstance(value, bool) else str(value) or '""'
 
 
 def _cell(text: str) -> str:
