@@ -1,0 +1,55 @@
+"""Named greenlets that run a table of jobs: restart a crashed one with its reason logged, cancel and join all."""
+
+import logging
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import gevent
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something that runs every `interval` seconds, start to start, ± `jitter` as a share of it; first after one."""
+
+    name: str
+    interval: float
+    run: Callable[[], None]
+    jitter: float = 0.0
+
+
+class Background:
+    """Runs jobs, each in its own greenlet."""
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self.jobs = tuple(jobs)
+        self._greenlets: list[gevent.Greenlet] = []
+
+    def __repr__(self) -> str:
+        return f"<Background {', '.join(job.name for job in self.jobs)}>"
+
+    def start(self) -> None:
+        """Start every job's greenlet."""
+        for job in self.jobs:
+            greenlet = gevent.spawn(_repeat, job)
+            greenlet.name = job.name
+            self._greenlets.append(greenlet)
+
+    def stop(self) -> None:
+        """Cancel every greenlet and wait until it is gone."""
+        gevent.killall(self._greenlets)
+        self._greenlets.clear()
+
+
+def _repeat(job: Job) -> None:
+    loop = gevent.get_hub().loop
+    due = loop.now()
+    while True:
+        due = max(due + job.interval * (1 + random.uniform(-job.jitter, job.jitter)), loop.now())  # noqa: S311
+        gevent.sleep(max(0.0, due - loop.now()))
+        try:
+            job.run()
+        except Exception:
+            log.exception("job %s failed and goes on", job.name)

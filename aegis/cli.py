@@ -1,0 +1,125 @@
+"""The command line: parses, loads the configuration, calls the service. Nothing else knows click."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from aegis.config import load
+from aegis.config.errors import ConfigErrors
+from aegis.config.schema import Config
+from aegis.version import __version__
+
+EXIT_FAILED = 1
+EXIT_CONFIG = 2
+DEFAULT_CONFIG = "aegis.yml"
+LEVELS = ("debug", "info", "warn", "error")
+
+config_option = click.option(
+    "-c", "--config", "path", default=DEFAULT_CONFIG, show_default=True, help="The configuration file."
+)
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-v", "--version", message="aegis %(version)s")
+@config_option
+@click.option("--backend", "backends", multiple=True, metavar="URL[@WEIGHT]", help="Run without a file; repeatable.")
+@click.option("--headless", is_flag=True, help="No dashboard, whatever the configuration says.")
+@click.option("--log-level", type=click.Choice(LEVELS), help="Overrides logging.level.")
+@click.pass_context
+def main(context: click.Context, path: str, backends: tuple[str, ...], headless: bool, log_level: str | None) -> None:  # noqa: FBT001
+    """Aegis: a strict reverse proxy for a pool of HTTP services. Without a command it runs the proxy."""
+    del headless  # there is no dashboard yet that it could switch off
+    if context.invoked_subcommand is None:
+        sys.exit(_run(path, backends, log_level))
+
+
+@main.command()
+@config_option
+def check(path: str) -> None:
+    """Validate the file as a start would, vet the backends, and print the effective configuration."""
+    _check(path)
+
+
+@main.command(hidden=True)
+@config_option
+def validate(path: str) -> None:
+    """The same as check."""
+    _check(path)
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration file, for editors."""
+    from aegis.config.reference import json_schema  # late: a start does not need it
+
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script for a shell."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    if kind is not None:
+        click.echo(kind(main, {}, "aegis", "_AEGIS_COMPLETE").source())
+
+
+def _run(path: str, backends: tuple[str, ...], log_level: str | None) -> int:
+    from aegis.service import build, limits, lifecycle
+
+    if backends:
+        source = "--backend"
+        config = _or_exit(lambda: _opened(load.from_backends(backends)))
+    else:
+        source = path
+        config = _or_exit(lambda: load.load_file(path, os.environ))
+    vetted = _or_exit(lambda: build.vet_backends(config, source))
+    descriptors = limits.raise_descriptor_limit()
+    cap = limits.clamp_connections(config.server.max_connections, descriptors)
+    try:
+        parts = build.build(config, vetted, max_connections=cap)
+        service = lifecycle.Service(parts, source=source, log_level=log_level or config.logging.level)
+        return service.run()
+    except OSError as error:
+        click.echo(f"aegis: cannot start on {config.server.host}:{config.server.port}: {error}", err=True)
+        return EXIT_FAILED
+
+
+def _opened(config: Config) -> Config:
+    """`--backend` opens exactly the networks of the addresses it names, and says so."""
+    from aegis.service.build import networks_of
+
+    networks = networks_of(config)
+    if networks:
+        click.echo(f"aegis: --backend opens {', '.join(networks)}", err=True)
+    return load.with_networks(config, networks)
+
+
+def _check(path: str) -> None:
+    from aegis.config.reference import dump
+    from aegis.service import build, limits
+
+    config = _or_exit(lambda: load.load_file(path, os.environ))
+    _or_exit(lambda: build.vet_backends(config, path))
+    cap = limits.clamp_connections(config.server.max_connections, limits.raise_descriptor_limit())
+    if cap < config.server.max_connections:
+        click.echo(
+            f"aegis: warning: server.max_connections is {config.server.max_connections}, but the limit of open files "
+            f"admits {cap}",
+            err=True,
+        )
+    click.echo(dump(config), nl=False)
+
+
+def _or_exit(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except ConfigErrors as errors:
+        click.echo(str(errors), err=True)
+        sys.exit(EXIT_CONFIG)

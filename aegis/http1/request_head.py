@@ -1,0 +1,37 @@
+"""One whole request head → method, target and block, through the memo. The hot path of the protocol room."""
+
+from typing import Final
+
+from aegis.http1 import block as blocks
+from aegis.http1 import request_line
+from aegis.http1.block import Block
+from aegis.http1.memo import Memo
+from aegis.reasons import Reason, Refused
+
+Head = tuple[str, bytes, Block]
+
+_PLAIN_TARGET: Final = bytes(range(0x21, 0x7F)).replace(b"#", b"")
+
+
+class RequestHeads:
+    """Parses heads. Method and target are cut off by own code; the rest, version included, is the memo's key."""
+
+    def __init__(self) -> None:
+        self.memo: Memo[Block] = Memo()
+
+    def parse(self, head: bytes) -> Head:
+        """(method, target toward the backend, block) of a head without its empty line. Raises Refused."""
+        method, _, rest = head.partition(b" ")
+        target, _, key = rest.partition(b" ")
+        block = self.memo.get(key)
+        if block is None:
+            line, _, _ = head.partition(b"\r\n")
+            request_line.split(line)  # the line is judged before the fields
+            block = blocks.parse(key)
+            self.memo.offer(key, block)
+        name = request_line.check_method(method)
+        if target.translate(None, _PLAIN_TARGET) or not target.startswith(b"/"):
+            target = request_line.check_target(name, target, block.host)
+        if block.websocket and name != "GET":
+            raise Refused(Reason.BAD_UPGRADE, "a WebSocket request that is no GET")
+        return name, target, block

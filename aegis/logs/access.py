@@ -1,0 +1,94 @@
+"""The outermost layer: one access line per request, and the recovery of whatever fails below."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from time import monotonic
+
+import msgspec
+
+from aegis.context import KEY, Environ, RequestContext, StartResponse, WsgiApp
+from aegis.logs.lines import json_line, text_line, timestamp
+from aegis.reasons import ANSWERS, ClientGoneError, DeadlinePassedError, Reason
+
+log = logging.getLogger(__name__)
+
+
+class AccessLine(msgspec.Struct, omit_defaults=True):
+    """One request as it is logged. No query, no field values, no full address."""
+
+    time: str
+    level: str
+    message: str
+    request_id: str
+    client: str
+    method: str
+    host: str
+    path: str
+    protocol: str
+    status: int
+    reason: str
+    bytes_in: int
+    bytes_out: int
+    duration_ms: float
+    backend: str | None
+    backend_ms: float | None
+    retries: int
+    detail: str = ""
+
+
+class AccessLog:
+    """WSGI layer: asks wire to be told when the exchange is over, and answers 500 when a layer below has a bug."""
+
+    def __init__(self, app: WsgiApp, put: Callable[[bytes], None], *, text: bool = False) -> None:
+        self.app = app
+        self.put = put
+        self.encode = _text if text else json_line
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes | memoryview]:
+        context: RequestContext = environ[KEY]
+        context.on_end = self.write
+        try:
+            return self.app(environ, start_response)
+        except (ClientGoneError, DeadlinePassedError, OSError):
+            raise  # the client's side is gone or stuck: wire knows what to do
+        except Exception:
+            # [SECURITY] Recovery: a bug of ours costs one request and tells the client nothing.
+            log.exception("a request failed inside Aegis", extra={"request_id": context.id})
+            context.reason = Reason.INTERNAL_ERROR
+            answer = ANSWERS[context.reason]
+            fields = [("Content-Type", "application/json"), ("Content-Length", str(len(answer.body)))]
+            start_response(answer.status_line, fields, sys.exc_info())
+            return [answer.body]
+
+    def write(self, context: RequestContext) -> None:
+        """Queue the line of a finished request."""
+        backend_ms = context.backend_ms
+        self.put(
+            self.encode(
+                AccessLine(
+                    timestamp(),
+                    "INFO",
+                    "request",
+                    context.id,
+                    context.peer.masked,
+                    context.method,
+                    context.block.host_name,
+                    context.path,
+                    "HTTP/1.1" if context.block.http11 else "HTTP/1.0",
+                    context.status,
+                    context.reason,
+                    context.bytes_in,
+                    context.bytes_out,
+                    round((monotonic() - context.started) * 1000, 3),
+                    None if context.backend is None else context.backend.name,
+                    None if backend_ms is None else round(backend_ms, 3),
+                    max(0, context.attempts - 1),
+                    context.detail,
+                )
+            )
+        )
+
+
+def _text(line: AccessLine) -> bytes:
+    return text_line(msgspec.structs.asdict(line))

@@ -1,0 +1,45 @@
+"""What a log line looks like, JSON or text, and its clock."""
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from time import gmtime, strftime, time
+from typing import Any
+
+import msgspec
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def timestamp() -> str:
+    """Now, RFC 3339 in UTC with milliseconds."""
+    now = time()
+    second = int(now)
+    return f"{_second(second)}.{int((now - second) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=2)
+def _second(second: int) -> str:
+    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
+
+
+def json_line(entry: Any) -> bytes:
+    """One JSON object and a LF. Control characters and surrogates leave escaped."""
+    try:
+        return _encode(entry) + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(entry)).encode() + b"\n"
+
+
+def text_line(entry: Mapping[str, Any]) -> bytes:
+    """`time LEVEL message key=value …`; values with spaces, quotes or control characters are JSON strings."""
+    rest = dict(entry)
+    head = [str(rest.pop(key, "")) for key in ("time", "level", "message")]
+    pairs = [f"{key}={_value(value)}" for key, value in rest.items()]
+    return " ".join([*head, *pairs]).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _value(value: Any) -> str:
+    text = str(value)
+    plain = text.isascii() and text.isprintable() and not set(text) & set(' "=')
+    return text if text and plain else json.dumps(text)

@@ -1,0 +1,43 @@
+"""stdlib logging onto the log writer: events and warnings as lines beside the access lines."""
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from aegis.logs.lines import json_line, text_line, timestamp
+
+# What every LogRecord carries; all else came through `extra` and is logged as a field.
+_STANDARD: Final = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
+
+
+class LineHandler(logging.Handler):
+    """Turns records into lines and queues them. `put` never waits."""
+
+    def __init__(self, put: Callable[[bytes], None], *, text: bool) -> None:
+        super().__init__()
+        self._put = put
+        self._encode = text_line if text else json_line
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue one record."""
+        self._put(self._encode(self.entry(record)))
+
+    def entry(self, record: logging.LogRecord) -> dict[str, Any]:
+        """time, level, message, then the fields of `extra`; a traceback as one field."""
+        entry: dict[str, Any] = {"time": timestamp(), "level": record.levelname, "message": record.getMessage()}
+        entry.update((key, value) for key, value in vars(record).items() if key not in _STANDARD)
+        if record.exc_info and record.exc_info[0] is not None:
+            entry["error"] = logging.Formatter().formatException(record.exc_info)
+        return entry
+
+
+def configure(put: Callable[[bytes], None], level: str, *, text: bool) -> LineHandler:
+    """Let the `aegis` loggers, and warnings of the libraries, write lines from now on."""
+    handler = LineHandler(put, text=text)
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("aegis").setLevel({"warn": "WARNING"}.get(level, level.upper()))
+    return handler

@@ -1,0 +1,99 @@
+"""Log lines on their way out: a bounded queue, written in batches by a thread of its own.
+
+A stalled reader of stdout, a full disk or a suspended terminal must never delay a request: lines are dropped, and
+counted, instead.
+"""
+
+import os
+import select
+import stat
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import gevent
+from gevent.threadpool import ThreadPool
+
+QUEUED: Final = 65_536
+"""Most lines that wait."""
+
+PIPE_ATOMIC: Final = 4096
+"""Bytes that a pipe takes in one piece, whoever else writes to it (POSIX PIPE_BUF)."""
+
+CUT: Final = b"...cut\n"
+LAST_CHANCE: Final = 1.0
+
+
+class LogWriter:
+    """Queue of finished lines for one descriptor. `put` is cheap and never waits; `flush` runs as a job."""
+
+    def __init__(self, descriptor: int, threads: ThreadPool) -> None:
+        self.dropped = 0
+        self._descriptor = descriptor
+        self._threads = threads
+        self._lines: deque[bytes] = deque()
+        self._writing = False
+
+    def __repr__(self) -> str:
+        return f"<LogWriter fd={self._descriptor} {len(self._lines)} waiting {self.dropped} dropped>"
+
+    def put(self, line: bytes) -> None:
+        """Queue a line, its LF included; dropped and counted when too many wait."""
+        if len(self._lines) >= QUEUED:
+            self.dropped += 1
+        else:
+            self._lines.append(line)
+
+    def flush(self) -> None:
+        """Write what waits; blocks the calling greenlet only. A call while another one writes does nothing."""
+        if self._writing or not self._lines:
+            return
+        batch, self._lines = self._lines, deque()
+        self._writing = True
+        try:
+            lost: int = self._threads.apply(_write, (self._descriptor, batch))
+        finally:
+            self._writing = False
+        self.dropped += lost
+
+    def close(self) -> None:
+        """Write the rest, but do not let a stuck reader hold up the exit for more than a second."""
+        with gevent.Timeout(LAST_CHANCE, False):
+            while self._writing:
+                gevent.sleep(0.01)
+            self.flush()
+
+
+def _write(descriptor: int, lines: Iterable[bytes]) -> int:
+    """In the thread: write the lines, return how many were lost because nobody can read them any more."""
+    try:
+        pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+        for piece in _atomic(lines) if pipe else (b"".join(lines),):
+            _write_all(descriptor, piece)
+    except OSError:
+        return sum(1 for _ in lines)
+    return 0
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BlockingIOError:  # somebody made the shared descriptor non-blocking
+            poll = select.poll()
+            poll.register(descriptor, select.POLLOUT)
+            poll.poll()
+
+
+def _atomic(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Whole lines in pieces that a pipe takes at once, so that workers sharing one never mix theirs."""
+    piece = b""
+    for line in lines:
+        whole = line if len(line) <= PIPE_ATOMIC else line[: PIPE_ATOMIC - len(CUT)] + CUT
+        if len(piece) + len(whole) > PIPE_ATOMIC:
+            yield piece
+            piece = b""
+        piece += whole
+    if piece:
+        yield piece

@@ -1,0 +1,44 @@
+"""The sweep: one pass over all live streams that expires the late ones.
+
+A deadline is a number on the stream, so arming one costs an attribute store. Timers per wait (`settimeout`,
+`gevent.Timeout`) cost 15 % of the request rate.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from gevent.hub import get_hub
+
+if TYPE_CHECKING:
+    from aegis.net.stream import Stream
+
+NEVER: Final = float("inf")
+
+
+class Deadlines:
+    """All live streams of this process. `sweep` is called by a job; deadlines are in the loop's own clock (seconds)."""
+
+    def __init__(self) -> None:
+        self.streams: set[Stream] = set()
+        self._loop = get_hub().loop
+
+    def __repr__(self) -> str:
+        return f"<Deadlines {len(self.streams)} streams>"
+
+    def sweep(self) -> None:
+        """Ask the hub to expire every stream whose deadline has passed.
+
+        Never throw from here: the sweep's own greenlet would not be scheduled again. `Stream.expire` runs in the
+        hub and looks once more, since data may have come in the meantime.
+        """
+        now = self._loop.now()
+        for stream in [stream for stream in self.streams if stream.deadline <= now]:
+            self._loop.run_callback(stream.expire)
+
+
+def sweep_interval(timeouts: Iterable[float]) -> float:
+    """Seconds between two sweeps: an eighth of the smallest timeout, between 0.05 and 1.
+
+    An expiry is late by up to one interval; a fixed one would make short timeouts off by a multiple of themselves.
+    """
+    return min(1.0, max(0.05, min(timeouts) / 8))

@@ -1,0 +1,49 @@
+"""A stream over TLS. Tries first and waits after: bytes may sit in OpenSSL while the kernel says there are none."""
+
+import ssl
+from typing import Any
+
+from aegis.net.deadlines import Deadlines
+from aegis.net.stream import Stream
+
+
+class TlsStream(Stream):
+    """As Stream, over an SSL socket whose handshake is done. The socket is non-blocking and raises SSLWant… errors."""
+
+    __slots__ = ()
+
+    def __init__(self, sock: Any, deadlines: Deadlines) -> None:
+        super().__init__(sock, deadlines)
+        self.send = self._send
+
+    def read_some(self, size: int) -> bytes:
+        """As Stream.read_some."""
+        while True:
+            try:
+                return self.sock.recv(size)
+            except ssl.SSLWantReadError:
+                self.wait_read()
+            except ssl.SSLWantWriteError:
+                self.wait_write()
+
+    def read_into(self, buffer: bytearray | memoryview) -> int:
+        """As Stream.read_into."""
+        while True:
+            try:
+                return self.sock.recv_into(buffer)
+            except ssl.SSLWantReadError:
+                self.wait_read()
+            except ssl.SSLWantWriteError:
+                self.wait_write()
+
+    def peek(self) -> bytes | None:
+        """TLS cannot be peeked: whatever arrives on a connection that owes us nothing makes it unfit."""
+        return b""
+
+    def _send(self, data: bytes | memoryview) -> int:
+        try:
+            return self.sock.send(data)
+        except ssl.SSLWantWriteError:
+            return 0
+        except ssl.SSLWantReadError:  # renegotiation or a key update: read it when the next answer is read
+            return 0

@@ -1,0 +1,104 @@
+"""Which backend takes the next request."""
+
+import math
+from typing import Final, Protocol
+
+from aegis.pool.backend import Backends, BackendState
+
+LONGEST_CYCLE: Final = 100_000
+"""Most picks that are remembered; a longer cycle is computed pick by pick."""
+
+
+class Policy(Protocol):
+    """A balancing policy."""
+
+    def pick(self) -> BackendState | None:
+        """The backend for the next request; None when nothing is eligible."""
+
+
+class WeightedRoundRobin:
+    """Smooth weighted round-robin over the effective weights.
+
+    Each pick: every eligible `current += effective`; the highest wins; `winner.current -= Σ effective`. Over Σ weights
+    picks each backend gets exactly its weight. One pick looks at every backend, so the picks of a whole cycle are
+    remembered as they are made: the sequence repeats until weights or eligibility change, and 300 backends cost a
+    request no more than 3.
+    """
+
+    def __init__(self, backends: Backends) -> None:
+        self._backends = backends
+        self._version = 0
+        self._current: dict[BackendState, float] = {}  # what each is owed
+        self._start: dict[BackendState, float] = {}  # the same at the start of the cycle
+        self._eligible: list[tuple[BackendState, float]] = []
+        self._total = 0.0
+        self._cycle: list[BackendState] = []
+        self._period = 0  # picks in a cycle
+        self._position = 0
+        self._whole = False  # the cycle holds all picks of one round
+
+    def __repr__(self) -> str:
+        return f"<WeightedRoundRobin {len(self._eligible)} eligible, pick {self._position} of {self._cycle_name()}>"
+
+    def pick(self) -> BackendState | None:
+        """The backend for the next request; None when nothing is eligible."""
+        if self._version != self._backends.version:
+            self._rebuild()
+        if not self._whole:
+            return self._compute()
+        position = self._position
+        self._position = position + 1 if position + 1 < len(self._cycle) else 0
+        return self._cycle[position]
+
+    def _cycle_name(self) -> str:
+        return str(len(self._cycle)) if self._whole else "an unfinished cycle"
+
+    def _rebuild(self) -> None:
+        """Take over the new weights; what each backend is owed so far is kept."""
+        self._settle()
+        self._version = self._backends.version
+        self._eligible = [
+            (state, state.effective_weight) for state in self._backends if state.effective_weight > 0
+        ]
+        self._current = {state: self._current.get(state, 0.0) for state, _ in self._eligible}
+        self._total = sum(weight for _, weight in self._eligible)
+        self._cycle, self._position, self._whole = [], 0, False
+        self._start = dict(self._current)
+        quarters = [round(weight * 4) for _, weight in self._eligible]  # warm-up moves in quarters of a weight
+        self._period = sum(quarters) // math.gcd(*quarters) if quarters else 0
+
+    def _settle(self) -> None:
+        """Bring `current` from the start of the cycle to where the replay stands."""
+        if not self._whole or not self._position:
+            return
+        for state, weight in self._eligible:
+            self._current[state] += weight * self._position
+        for state in self._cycle[: self._position]:
+            self._current[state] -= self._total
+
+    def _compute(self) -> BackendState | None:
+        if not self._eligible:
+            return None
+        current = self._current
+        best: BackendState | None = None
+        highest = 0.0
+        for state, weight in self._eligible:
+            owed = current[state] = current[state] + weight
+            if best is None or owed > highest:
+                best, highest = state, owed
+        if best is not None:
+            current[best] -= self._total
+            self._remember(best)
+        return best
+
+    def _remember(self, state: BackendState) -> None:
+        if self._period > LONGEST_CYCLE:
+            return
+        self._cycle.append(state)
+        if len(self._cycle) < self._period:
+            return
+        # Weights are whole numbers times quarters, exact in floating point: a cycle ends where it began, exactly.
+        if self._current == self._start:
+            self._whole, self._position = True, 0
+        else:  # what was owed from before the change is still being paid off: record the next round instead
+            self._cycle, self._start = [], dict(self._current)

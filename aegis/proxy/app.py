@@ -1,0 +1,135 @@
+"""The innermost app of the stack: choose a backend, try it, stream its answer. The straight line of every request."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from aegis.context import KEY, Environ, RequestContext, StartResponse
+from aegis.proxy.attempt import Attempt, Timeouts
+from aegis.proxy.body import ResponseBody, at_hand
+from aegis.proxy.retry import may_replay
+from aegis.reasons import ANSWERS, BackendError, Reason, Refused
+
+if TYPE_CHECKING:
+    from aegis.http1.response_head import Head, ResponseHeads
+    from aegis.pool.backend import BackendState
+    from aegis.pool.balancer import Policy
+    from aegis.transport.connection_pool import Connection
+
+Body = Iterable[bytes | memoryview]
+
+
+class ProxyApp:
+    """Answers what the layers above let through, and, from the table of reasons, what they refused."""
+
+    def __init__(self, policy: "Policy", heads: "ResponseHeads", timeouts: Timeouts, scheme: str = "http") -> None:
+        self.policy = policy
+        self.heads = heads
+        self.timeouts = timeouts
+        self.scheme = scheme
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Body:
+        context: RequestContext = environ[KEY]
+        if context.reason is not Reason.OK:
+            return refuse(context, start_response)
+        try:
+            return self._proxy(context, start_response)
+        except (BackendError, Refused) as failure:
+            context.reason, context.detail = failure.reason, failure.detail
+        return refuse(context, start_response)
+
+    def _proxy(self, context: RequestContext, start_response: StartResponse) -> Body:
+        body = context.body
+        # The first piece is taken before a backend is: one that does not come, or is malformed, costs no backend.
+        piece = b"" if body is None else body.next_piece()
+        request = self.request_head(context)
+        while True:
+            state = self.policy.pick()
+            if state is None:
+                raise BackendError(Reason.NO_BACKEND, "no backend is eligible")
+            context.backend = state.backend
+            context.attempts += 1
+            try:
+                return self._try(context, state, request, piece, start_response)
+            except BackendError as failure:
+                if not may_replay(context, failure):
+                    raise
+
+    def _try(
+        self,
+        context: RequestContext,
+        state: "BackendState",
+        request: bytes,
+        piece: bytes | memoryview,
+        start_response: StartResponse,
+    ) -> Body:
+        # A replay goes over a fresh connection: the other parked ones have most likely died with the first.
+        connection = state.connections.take() if context.attempts == 1 else state.connections.take_fresh()
+        state.in_flight += 1
+        release = _Release(state, connection)
+        try:
+            stream = connection.stream or connection.open()
+            attempt = Attempt(context, connection, stream, self.heads, self.timeouts)
+            head = attempt.run(request, piece)
+            if attempt.upload_cut:
+                context.close = release.worn_out = True
+            response = self._response(context, attempt, head, release)
+            start_response(head.status_text, head)
+        except BaseException:
+            release(fit=False)
+            raise
+        return response
+
+    def _response(self, context: RequestContext, attempt: Attempt, head: "Head", release: "_Release") -> Body:
+        whole = at_hand(head, attempt.rest, context.method)
+        if whole is None:
+            patience = self.timeouts.stream_idle if head.event_stream else self.timeouts.read
+            return ResponseBody(context, attempt.stream, head, attempt.rest, patience, release)
+        pieces, exact = whole
+        release(fit=exact and head.reusable)
+        return pieces
+
+    def request_head(self, context: RequestContext) -> bytes:
+        """The request's head toward any backend: the client's fields, then ours."""
+        block, peer = context.block, context.peer
+        if peer.trusted:
+            ours = block.forward_trusted + block.peer_fields(peer.address, self.scheme)
+        else:
+            ours = block.forward + peer.forwarded
+        return b"%b %b HTTP/1.1\r\n%bX-Request-ID: %b\r\n\r\n" % (
+            context.method.encode(),
+            context.target,
+            ours,
+            context.id.encode(),
+        )
+
+
+class _Release:
+    """Gives one connection and its place in flight back, once. worn_out: whatever its end, it serves no other."""
+
+    __slots__ = ("connection", "state", "worn_out")
+
+    def __init__(self, state: "BackendState", connection: "Connection") -> None:
+        self.state: BackendState | None = state
+        self.connection = connection
+        self.worn_out = False
+
+    def __call__(self, *, fit: bool) -> None:
+        state, self.state = self.state, None
+        if state is None:
+            return
+        state.in_flight -= 1
+        if fit and not self.worn_out:
+            state.connections.park(self.connection)
+        else:
+            state.connections.discard(self.connection)
+
+
+def refuse(context: RequestContext, start_response: StartResponse) -> Body:
+    """The one door for every refusal: status, JSON body and nothing else of what happened."""
+    answer = ANSWERS[context.reason]
+    body = answer.body
+    fields = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    if context.reason is Reason.NO_BACKEND:
+        fields.append(("Retry-After", "1"))
+    start_response(answer.status_line, fields)
+    return [body]

@@ -1,0 +1,156 @@
+"""The response body on its way to the client: pieces as they come, framing checked, the connection given back."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, Protocol
+
+from aegis.context import RequestContext
+from aegis.http1.chunked import ChunkError, ChunkReader
+from aegis.http1.framing import NO_BODY_STATUSES
+from aegis.net.deadlines import NEVER
+from aegis.reasons import BackendError, ClientGoneError, DeadlinePassedError, Reason
+
+if TYPE_CHECKING:
+    from aegis.http1.response_head import Head
+    from aegis.net.stream import Stream
+
+PIECE: Final = 256 * 1024
+SMALL: Final = 64 * 1024
+
+
+class Done(Protocol):
+    """Told once how a response ended."""
+
+    def __call__(self, *, fit: bool) -> None: ...
+
+
+class ResponseBody:
+    """A WSGI iterable over the rest of one response.
+
+    Pieces are views into one reused buffer, valid until the next one is asked for. `done(fit=…)` is called once: with
+    True when the message ended cleanly and its connection may serve another request. Raises BackendError with
+    `backend_aborted` when the backend breaks off, so that the client never gets a clean end.
+    """
+
+    __slots__ = ("_context", "_done", "_fit", "_head", "_read_timeout", "_rest", "_stream")
+
+    def __init__(
+        self,
+        context: RequestContext,
+        stream: "Stream",
+        head: "Head",
+        rest: bytes,
+        read_timeout: float,
+        done: "Done",
+    ) -> None:
+        self._context = context
+        self._stream = stream
+        self._head = head
+        self._rest = rest
+        self._read_timeout = read_timeout
+        self._done: Done | None = done
+        self._fit = False
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        try:
+            if self._head.framing.chunked:
+                yield from self._chunked()
+            elif self._head.framing.length is not None:
+                yield from self._counted(self._head.framing.length)
+            else:
+                yield from self._until_close()
+        except OSError as error:
+            raise _aborted(str(error)) from error
+        except ChunkError as error:
+            raise _aborted(str(error)) from error
+        except DeadlinePassedError as late:
+            raise _aborted(f"no byte for {self._read_timeout:g} s") from late
+
+    def close(self) -> None:
+        """Give the connection back, or close it when the message was not read to its end."""
+        if self._done is not None:
+            done, self._done = self._done, None
+            done(fit=self._fit)
+
+    def _finish(self, *, clean: bool) -> None:
+        self._fit = clean and self._head.reusable
+        self.close()
+
+    def _counted(self, length: int) -> Iterator[bytes | memoryview]:
+        left = length - len(self._rest)
+        if left < 0:
+            # [SECURITY] ResponseDesync: bytes behind the end make the connection unfit; the next answer is not theirs.
+            self._finish(clean=False)
+            yield self._rest[:length]
+            return
+        yield self._rest  # empty: lets the head go out while the body takes its time
+        buffer = memoryview(bytearray(min(left, PIECE)))
+        while left:
+            count = self._read_into(buffer[: min(left, PIECE)])
+            if not count:
+                raise _aborted(f"closed with {left} of {length} bytes to come")
+            left -= count
+            if not left:
+                self._finish(clean=True)
+            yield buffer[:count]
+        self._finish(clean=True)
+
+    def _chunked(self) -> Iterator[bytes | memoryview]:
+        reader = ChunkReader()
+        data: bytes | bytearray = self._rest
+        end = len(data)
+        yield b""
+        buffer = b""
+        while True:
+            pieces, stop = reader.feed(data, 0, end)
+            if reader.done:
+                self._finish(clean=stop == end)
+            yield from pieces
+            if reader.done:
+                return
+            if not buffer:
+                buffer = bytearray(SMALL)  # type: ignore[assignment]
+            data = buffer
+            end = self._read_into(memoryview(data))  # type: ignore[arg-type]
+            if not end:
+                raise _aborted("closed within a chunked body")
+
+    def _until_close(self) -> Iterator[bytes | memoryview]:
+        yield self._rest
+        buffer = memoryview(bytearray(SMALL))
+        while count := self._read_into(buffer):
+            yield buffer[:count]
+        self._finish(clean=False)
+
+    def _read_into(self, view: memoryview) -> int:
+        stream = self._stream
+        stream.deadline = stream.now() + self._read_timeout
+        self._context.cancel = self._client_left
+        try:
+            return stream.read_into(view)
+        finally:
+            self._context.cancel = None
+            stream.deadline = NEVER
+
+    def _client_left(self) -> None:
+        self._stream.throw(ClientGoneError("closed within the answer"))
+
+
+def _aborted(detail: str) -> BackendError:
+    return BackendError(Reason.BACKEND_ABORTED, detail)
+
+
+def at_hand(head: "Head", rest: bytes, method: str) -> tuple[list[bytes | memoryview], bool] | None:
+    """(the whole body, whether the message ended exactly there) when it came with the head; None when not."""
+    if method == "HEAD" or head.status in NO_BODY_STATUSES:
+        return [], not rest
+    length = head.framing.length
+    if length is not None:
+        return ([rest[:length]], len(rest) == length) if len(rest) >= length else None
+    if not head.framing.chunked or not rest.endswith(b"0\r\n\r\n"):
+        return None
+    reader = ChunkReader()
+    try:
+        pieces, stop = reader.feed(rest, 0, len(rest))
+    except ChunkError:
+        return None  # found again, and reported, while streaming
+    return (list(pieces), stop == len(rest)) if reader.done else None

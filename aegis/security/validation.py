@@ -1,0 +1,96 @@
+"""Which requests may be proxied at all: pure rules first, their WSGI layer last."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from aegis.context import KEY, Environ, RequestContext, StartResponse, WsgiApp
+from aegis.reasons import Reason, Refused
+
+LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "::1")
+ROUNDS_OF_DECODING: Final = 2
+
+
+def has_dot_dot(path: bytes) -> bool:
+    """Whether a segment is `..`, with `/` and `\\` as separators and anything behind a `;` left out of account."""
+    segments = path.replace(b"\\", b"/").split(b"/")
+    return any(segment.partition(b";")[0] == b".." for segment in segments)
+
+
+def check_path(target: bytes) -> None:
+    """Raise Refused for a path that climbs or holds control characters, decoded up to twice.
+
+    The path is only looked at: what goes to the backend is the target byte for byte.
+    """
+    path = target.partition(b"?")[0]
+    if b".." not in path and b"%" not in path:
+        return
+    for _ in range(ROUNDS_OF_DECODING + 1):
+        # [SECURITY] PathTraversal: backends decode once or twice, so a `..` must not appear at any of these depths.
+        if has_dot_dot(path):
+            raise Refused(Reason.PATH_TRAVERSAL, "a .. segment")
+        # [SECURITY] ControlCharacters: a decoded NUL or line break truncates paths and splits log lines elsewhere.
+        if any(byte < 0x20 or byte == 0x7F for byte in path):  # noqa: PLR2004 - the ASCII control characters
+            raise Refused(Reason.PATH_TRAVERSAL, "a control character")
+        if b"%" not in path:
+            return
+        path = unquote_to_bytes(path)
+
+
+class HostWhitelist:
+    """Host names that are served: exact, `*.suffix`, or `*` for all. Compared case-folded."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        folded = [name.lower().rstrip(".").strip("[]") for name in names]
+        self.all = "*" in folded
+        self.exact = frozenset(name for name in folded if not name.startswith("*"))
+        self.suffixes = tuple(name[1:] for name in folded if name.startswith("*."))
+
+    def __repr__(self) -> str:
+        return f"<HostWhitelist {'*' if self.all else sorted(self.exact)} {self.suffixes}>"
+
+    def __contains__(self, name: str) -> bool:
+        return self.all or name in self.exact or name.endswith(self.suffixes)
+
+
+def whitelist(allowed_hosts: Sequence[str], backend_hosts: Iterable[str], listen_host: str) -> HostWhitelist:
+    """`allowed_hosts`, and when that is empty the backends' names, the loopback names and the listen host."""
+    return HostWhitelist(allowed_hosts or (*backend_hosts, *LOOPBACK_NAMES, listen_host))
+
+
+class Validation:
+    """WSGI layer: refuses what may not be proxied. Independent of limiter and breaker."""
+
+    def __init__(self, app: WsgiApp, hosts: HostWhitelist, methods: Sequence[str], max_body_bytes: int) -> None:
+        self.app = app
+        self.hosts = hosts
+        self.methods = frozenset(methods)
+        self.max_body_bytes = max_body_bytes
+        self.allow = f"Allow: {', '.join(methods)}\r\n".encode()
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes | memoryview]:
+        context: RequestContext = environ[KEY]
+        if context.reason is Reason.OK:
+            try:
+                self.check(context)
+            except Refused as refusal:
+                context.reason, context.detail = refusal.reason, refusal.detail
+        return self.app(environ, start_response)
+
+    def check(self, context: RequestContext) -> None:
+        """Raise Refused with the first reason against this request."""
+        # [SECURITY] Method: only listed ones are proxied; CONNECT and TRACE can never be listed.
+        if context.method not in self.methods:
+            context.extra += self.allow
+            raise Refused(Reason.METHOD_NOT_ALLOWED, context.method)
+        block = context.block
+        # [SECURITY] HostWhitelist: a name we do not serve is DNS rebinding, a scan or a mistake.
+        if block.host_name not in self.hosts:
+            raise Refused(
+                Reason.HOST_NOT_ALLOWED, f"{block.host_name!r} is not served; server.allowed_hosts would allow it"
+            )
+        check_path(context.target)
+        # [SECURITY] BodySize: what is declared is judged here, what is counted while it streams by the body itself.
+        length = block.framing.length
+        if length is not None and length > self.max_body_bytes:
+            raise Refused(Reason.BODY_TOO_LARGE, f"{length} bytes declared, {self.max_body_bytes} allowed")

@@ -1,0 +1,138 @@
+"""Config → the parts of a running Aegis, a value one can print. Nothing is opened but the log file."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from gevent.threadpool import ThreadPool
+
+from aegis.background import Background
+from aegis.config.check import is_own_listener
+from aegis.config.errors import ConfigError, ConfigErrors
+from aegis.config.schema import BackendEntry, Config
+from aegis.context import WsgiApp
+from aegis.http1.request_head import RequestHeads
+from aegis.http1.response_head import ResponseHeads
+from aegis.logs.writer import LogWriter
+from aegis.net.deadlines import Deadlines
+from aegis.pool.backend import Backend, Backends, BackendState
+from aegis.pool.balancer import WeightedRoundRobin
+from aegis.proxy.app import ProxyApp
+from aegis.proxy.attempt import Timeouts
+from aegis.security.addresses import networks_opened_for
+from aegis.service.jobs import job_table
+from aegis.service.stack import build_stack
+from aegis.transport.connection import DialSettings
+from aegis.transport.connection_pool import open_pool
+from aegis.transport.resolver import Resolve, VettingError, system_resolve, vet
+from aegis.wire.server import WireSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """All that is made from one configuration."""
+
+    config: Config
+    backends: Backends
+    deadlines: Deadlines
+    application: WsgiApp
+    request_heads: RequestHeads
+    response_heads: ResponseHeads
+    writer: LogWriter
+    background: Background
+    wire: WireSettings
+
+
+def vet_backends(config: Config, source: str, resolve: Resolve = system_resolve) -> list[Backend]:
+    """The backends with their vetted addresses. Raises ConfigErrors with all that may not be connected to."""
+    networks = [ip_network(text) for text in config.security.allowed_backend_networks]
+    backends, errors = [], list[ConfigError]()
+    for index, entry in enumerate(config.backends):
+        try:
+            backends.append(_vet(entry, config, networks, resolve))
+        except VettingError as error:
+            errors.append(ConfigError(source, 0, f"backends[{index}].url", entry.url, str(error)))
+    if errors:
+        raise ConfigErrors(errors)
+    return backends
+
+
+def networks_of(config: Config, resolve: Resolve = system_resolve) -> tuple[str, ...]:
+    """The networks that the backends' own addresses need opened; what cannot be resolved is left for vetting to say."""
+    addresses = list[str]()
+    for entry in config.backends:
+        try:
+            addresses += [address for _, address in resolve(entry.host, entry.port)]
+        except (OSError, UnicodeError):
+            continue
+    return networks_opened_for(addresses)
+
+
+def _vet(entry: BackendEntry, config: Config, networks: Sequence[object], resolve: Resolve) -> Backend:
+    # [SECURITY] StartupValidation: every backend is vetted before a port is opened.
+    addresses = vet(
+        entry.host,
+        entry.port,
+        resolve,
+        allow_loopback=config.development.allow_loopback_backends,
+        networks=networks,  # type: ignore[arg-type]
+    )
+    if is_own_listener(config.server.host, config.server.port, [each.host for each in addresses], entry.port):
+        raise VettingError("resolves to our own listener: requests would go round in a circle; use another port")
+    return Backend(entry.name, entry.scheme, entry.host, entry.port, entry.weight, addresses)
+
+
+def build(config: Config, backends: Sequence[Backend], *, max_connections: int) -> Parts:
+    """The parts, wired. backends: vetted; max_connections: as clamped to the descriptor limit."""
+    deadlines = Deadlines()
+    request_heads, response_heads = RequestHeads(), ResponseHeads()
+    writer = LogWriter(_log_descriptor(config), ThreadPool(1))
+    states = Backends([_state(backend, config, deadlines) for backend in backends])
+    transport = config.transport
+    timeouts = Timeouts(transport.response_header_timeout, transport.read_timeout, transport.stream_idle_timeout)
+    proxy = ProxyApp(WeightedRoundRobin(states), response_heads, timeouts)
+
+    def rotate() -> None:
+        request_heads.memo.rotate()
+        response_heads.memo.rotate()
+
+    return Parts(
+        config=config,
+        backends=states,
+        deadlines=deadlines,
+        application=build_stack(proxy, config, writer.put),
+        request_heads=request_heads,
+        response_heads=response_heads,
+        writer=writer,
+        background=Background(job_table(config, sweep=deadlines.sweep, rotate=rotate, flush=writer.flush)),
+        wire=_wire_settings(config, max_connections),
+    )
+
+
+def _log_descriptor(config: Config) -> int:
+    if not config.logging.file:
+        return 1
+    return os.open(config.logging.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+
+def _state(backend: Backend, config: Config, deadlines: Deadlines) -> BackendState:
+    transport = config.transport
+    dial = DialSettings(backend.addresses, transport.connect_timeout, deadlines)
+    pool = open_pool(
+        backend.url, dial, max_idle=transport.max_idle_per_backend, idle_timeout=transport.idle_conn_timeout
+    )
+    return BackendState(backend, pool)
+
+
+def _wire_settings(config: Config, max_connections: int) -> WireSettings:
+    server = config.server
+    return WireSettings(
+        read_timeout=server.read_timeout,
+        write_timeout=server.write_timeout,
+        idle_timeout=server.idle_timeout,
+        max_header_bytes=server.max_header_bytes,
+        max_body_bytes=server.max_body_bytes,
+        max_connections=max_connections,
+        trusted_proxies=tuple(ip_network(text) for text in config.security.trusted_proxies),
+    )

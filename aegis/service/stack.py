@@ -1,0 +1,21 @@
+"""The WSGI layers in their order."""
+
+from collections.abc import Callable
+
+from aegis.config.schema import Config
+from aegis.context import WsgiApp
+from aegis.logs.access import AccessLog
+from aegis.security.headers import SecurityHeaders
+from aegis.security.validation import Validation, whitelist
+
+
+def build_stack(app: WsgiApp, config: Config, put_line: Callable[[bytes], None]) -> WsgiApp:
+    """The app with every layer around it, innermost first. put_line takes finished access lines."""
+    server = config.server
+    hosts = whitelist(server.allowed_hosts, [entry.host for entry in config.backends], server.host)
+    # Refuses what may not be proxied, before a token is spent or a backend chosen.
+    app = Validation(app, hosts, server.allowed_methods, server.max_body_bytes)
+    # Outside of all that answers, so that refusals carry the security fields too.
+    app = SecurityHeaders(app)
+    # Outermost: sees every request and every failure below.
+    return AccessLog(app, put_line, text=config.logging.format == "text")

@@ -1,0 +1,120 @@
+"""One connection toward a backend: urllib3's, with the dialling and the exchange of bytes our own.
+
+Connecting, TLS, certificate checks and closing stay urllib3's. The host stays the name, so Host, SNI and the check go
+by it; the peer is one of the vetted addresses.
+"""
+
+import _socket
+import socket
+import ssl
+from typing import Any
+
+import gevent
+from gevent import socket as gevent_socket
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError
+
+from aegis.net.deadlines import Deadlines
+from aegis.net.stream import Stream
+from aegis.net.tls import TlsStream
+from aegis.reasons import BackendError, Reason, Replay
+from aegis.transport.resolver import Address
+
+
+class DialSettings:
+    """What a connection needs to dial: vetted addresses in resolver order, `connect_timeout` seconds for each."""
+
+    __slots__ = ("addresses", "connect_timeout", "deadlines")
+
+    def __init__(self, addresses: tuple[Address, ...], connect_timeout: float, deadlines: Deadlines) -> None:
+        self.addresses = addresses
+        self.connect_timeout = connect_timeout
+        self.deadlines = deadlines
+
+
+def dial(settings: DialSettings) -> socket.socket:
+    """Connect to the first vetted address that answers. Raises OSError with the last one's error.
+
+    [SECURITY] PinnedAddress: no resolver is asked here (urllib3 would ask it even for a numeric host), so that a later
+    DNS change cannot lead us elsewhere.
+    """
+    failure: OSError = OSError("no vetted address")
+    for family, host, port in settings.addresses:
+        sock = gevent_socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(settings.connect_timeout)
+            sock.connect((host, port))
+        except OSError as error:
+            sock.close()
+            failure = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock  # type: ignore[no-any-return]
+    raise failure
+
+
+class _Exchanging:
+    """What plain and TLS connections share: a Stream in place of file-like reading."""
+
+    dial_settings: DialSettings  # set by the pool, right after the connection is made
+    stream: Stream | None = None
+    served = 0
+    """Requests answered over this connection; more than 0 = it may have died while it was parked."""
+
+    sock: Any
+
+    def open(self) -> Stream:
+        """Connect. Raises BackendError."""
+        try:
+            with gevent.Timeout(self._patience(), TimeoutError("connecting took too long")):
+                self.connect()  # type: ignore[attr-defined]
+        except (OSError, HTTPError, ssl.SSLError) as error:
+            self.close()
+            raise BackendError(Reason.BAD_GATEWAY_CONNECT, str(error), Replay.ANOTHER_BACKEND) from error
+        self.stream = self._make_stream()
+        return self.stream
+
+    def _patience(self) -> float:
+        # Each address has its own connect_timeout; TLS has one more.
+        return self.dial_settings.connect_timeout * (len(self.dial_settings.addresses) + 1)
+
+    def _new_conn(self) -> socket.socket:
+        return dial(self.dial_settings)
+
+    def _make_stream(self) -> Stream:
+        raw = _socket.socket(fileno=self.sock.detach())
+        self.sock = raw
+        return Stream(raw, self.dial_settings.deadlines)
+
+    @property
+    def is_connected(self) -> bool:
+        """Asked by urllib3 when the connection leaves the pool; a dead one has left it by its watcher already."""
+        return self.stream is not None
+
+    def close(self) -> None:
+        """Close for good."""
+        if self.stream is not None:
+            self.stream.close()
+            self.stream = None
+        super().close()  # type: ignore[misc]
+
+
+class BackendConnection(_Exchanging, HTTPConnection):
+    """A plain connection."""
+
+    def __repr__(self) -> str:
+        return f"<BackendConnection {self.host}:{self.port} served {self.served} {self.stream!r}>"
+
+
+class BackendTlsConnection(_Exchanging, HTTPSConnection):
+    """A verified TLS connection."""
+
+    def __repr__(self) -> str:
+        return f"<BackendTlsConnection {self.host}:{self.port} served {self.served} {self.stream!r}>"
+
+    def _make_stream(self) -> Stream:
+        self.sock.settimeout(0)
+        return TlsStream(self.sock, self.dial_settings.deadlines)

@@ -1,0 +1,142 @@
+"""urllib3's pools, at their extension points: a `PoolManager` per backend whose pools exchange bytes on Streams.
+
+`urlopen` itself is not used: it re-encodes targets and costs some 60 µs. `take`, `park` and `discard` go through the
+pool's own `_get_conn` and `_put_conn`, so that its bounds and counters hold.
+"""
+
+import queue
+from functools import partial
+from typing import Any
+
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+
+from aegis.net.deadlines import NEVER
+from aegis.transport.connection import BackendConnection, BackendTlsConnection, DialSettings
+
+Connection = BackendConnection | BackendTlsConnection
+
+
+class Lifo:
+    """The pool's queue: last in, first out, without the standard queue's locks. Never blocks.
+
+    Holds None for each place that no parked connection takes, as urllib3 wants it.
+    """
+
+    def __init__(self, maxsize: int = 0) -> None:
+        self.maxsize = maxsize
+        self.items: list[Any] = []
+
+    def get(self, *, block: bool = False, timeout: float | None = None) -> Any:
+        """The last one put in. Raises queue.Empty."""
+        del block, timeout
+        if not self.items:
+            raise queue.Empty
+        return self.items.pop()
+
+    def put(self, item: Any, *, block: bool = False, timeout: float | None = None) -> None:
+        """Raises queue.Full."""
+        del block, timeout
+        if len(self.items) >= self.maxsize:
+            raise queue.Full
+        self.items.append(item)
+
+    def remove(self, item: Any) -> None:
+        """Take one parked connection out; its place stays. Does nothing when it is not there."""
+        if item in self.items:
+            self.items.remove(item)
+            self.items.insert(0, None)
+
+    def qsize(self) -> int:
+        """Places and parked connections."""
+        return len(self.items)
+
+
+class _BackendPool:
+    """What the pools of both schemes share."""
+
+    QueueCls = Lifo
+    dial_settings: DialSettings
+    idle_timeout: float
+    pool: Any
+    num_requests: int
+
+    def take(self) -> Connection:
+        """A parked connection, or a new one that is not connected yet."""
+        self.num_requests += 1
+        connection: Connection = self._get_conn()  # type: ignore[attr-defined]
+        stream = connection.stream
+        if stream is None:
+            connection.dial_settings = self.dial_settings
+        else:
+            stream.on_event = None
+            stream.deadline = NEVER
+        return connection
+
+    def take_fresh(self) -> Connection:
+        """A connection that is not connected yet, whatever is parked."""
+        self.num_requests += 1
+        connection: Connection = self._new_conn()  # type: ignore[attr-defined]
+        connection.dial_settings = self.dial_settings
+        return connection
+
+    def park(self, connection: Connection) -> None:
+        """Give a connection back for the next request; closes it when `max_idle_per_backend` are parked."""
+        stream = connection.stream
+        connection.served += 1
+        if stream is None or len(self.pool.items) >= self.pool.maxsize:
+            connection.close()
+            return
+        # A backend that closes an idle connection, or sends unasked, makes the watcher fire: it leaves the pool then
+        # and there, so that a stale one is hardly ever picked.
+        stream.on_event = partial(self.drop, connection)
+        stream.deadline = stream.now() + self.idle_timeout
+        stream.watch()
+        self._put_conn(connection)  # type: ignore[attr-defined]
+
+    def drop(self, connection: Connection) -> None:
+        """Close a parked connection and take it out of the pool."""
+        self.pool.remove(connection)
+        connection.close()
+
+    def discard(self, connection: Connection) -> None:
+        """Close a taken connection and leave its place to a new one."""
+        connection.close()
+        if len(self.pool.items) < self.pool.maxsize:
+            self.pool.items.insert(0, None)
+
+    def idle(self) -> list[Connection]:
+        """The parked connections."""
+        return [item for item in self.pool.items if item is not None]
+
+
+class BackendHttpPool(_BackendPool, HTTPConnectionPool):
+    """Plain connections."""
+
+    ConnectionCls = BackendConnection
+
+
+class BackendHttpsPool(_BackendPool, HTTPSConnectionPool):
+    """TLS connections, verified against the system's authorities and the backend's name."""
+
+    ConnectionCls = BackendTlsConnection
+
+
+BackendPool = BackendHttpPool | BackendHttpsPool
+
+
+class BackendPoolManager(PoolManager):
+    """One backend's manager; knows the pools above by their scheme."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(num_pools=1, **settings)
+        self.pool_classes_by_scheme = {"http": BackendHttpPool, "https": BackendHttpsPool}
+
+
+def open_pool(url: str, settings: DialSettings, *, max_idle: int, idle_timeout: float) -> BackendPool:
+    """The pool of the backend at `url`. max_idle: parked connections; idle_timeout: seconds one may be parked."""
+    manager = BackendPoolManager(maxsize=max_idle, block=False, retries=False)
+    pool: BackendPool = manager.connection_from_url(url)  # type: ignore[assignment]
+    pool.dial_settings = settings
+    pool.idle_timeout = idle_timeout
+    pool.manager = manager  # type: ignore[union-attr]  # the manager closes its pools when it goes
+    return pool

@@ -1,0 +1,238 @@
+"""One client connection: reads heads, runs an exchange for each, keeps or closes.
+
+The handler class of the server. What a request means is the exchange's and the stack's business.
+"""
+
+import re
+import socket
+from enum import IntEnum
+from random import getrandbits
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from aegis.context import Peer, RequestContext
+from aegis.http1 import head_buffer
+from aegis.http1.block import NO_BLOCK, Block
+from aegis.net.deadlines import NEVER
+from aegis.net.stream import Stream
+from aegis.reasons import ANSWERS, DeadlinePassedError, Reason, Refused
+from aegis.wire.exchange import Exchange, make_environ
+from aegis.wire.request_body import make_body
+
+if TYPE_CHECKING:
+    from aegis.wire.server import Server
+
+FIRST_READ: Final = 8 * 1024
+LINGER_SECONDS: Final = 1.0
+LINGER_BYTES: Final = 256 * 1024
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_TRUSTED_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+
+
+class State(IntEnum):
+    """Where a client connection stands."""
+
+    FRESH = 0  # accepted, nothing came yet
+    IDLE = 1  # between two requests
+    HEAD = 2  # part of a head is here
+    EXCHANGE = 3  # a request is being answered
+    LINGER = 4  # answered for good; what still comes is read and thrown away
+    CLOSED = 5
+
+
+class Event(IntEnum):
+    """What moves a client connection."""
+
+    BYTES = 0  # the first bytes of a head
+    COMPLETE = 1  # a whole head, well-formed or refused
+    KEPT = 2  # answered, the connection lives on
+    CUT = 3  # answered with input left unread
+    DONE = 4  # answered for the last time, or gone
+
+
+TRANSITIONS: Final = {
+    (State.FRESH, Event.BYTES): State.HEAD,
+    (State.FRESH, Event.DONE): State.CLOSED,  # closed or timed out without a byte
+    (State.IDLE, Event.BYTES): State.HEAD,
+    (State.IDLE, Event.DONE): State.CLOSED,
+    (State.HEAD, Event.COMPLETE): State.EXCHANGE,
+    (State.HEAD, Event.DONE): State.CLOSED,  # the client left within a head
+    (State.EXCHANGE, Event.KEPT): State.IDLE,
+    (State.EXCHANGE, Event.CUT): State.LINGER,
+    (State.EXCHANGE, Event.DONE): State.CLOSED,
+    (State.LINGER, Event.DONE): State.CLOSED,
+}  # a pair that is absent cannot happen: KeyError is a bug of ours
+
+
+class Connection:
+    """Handler class: made per accepted socket, `handle` runs in the connection's own greenlet."""
+
+    __slots__ = ("context", "peer", "server", "state", "stream")
+
+    def __init__(self, sock: Any, address: tuple[Any, ...], server: "Server") -> None:
+        self.server = server
+        self.stream = Stream(sock, server.deadlines)
+        self.peer: Peer = server.peer_of(address)
+        self.context: RequestContext | None = None  # of the request under way
+        self.state = State.FRESH
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.peer!r} {self.state.name}>"
+
+    def fire(self, event: Event) -> None:
+        """Move by the table."""
+        self.state = TRANSITIONS[self.state, event]
+
+    def handle(self) -> None:
+        """Serve requests until the connection ends."""
+        server, stream = self.server, self.stream
+        server.connections.add(self)
+        stream.on_event = self._on_event
+        stream.deadline = stream.now() + server.settings.read_timeout
+        rest = b""
+        try:
+            while self.state <= State.HEAD:
+                rest = self._serve(rest)
+            if self.state is State.LINGER:
+                self._linger()
+        except (OSError, DeadlinePassedError):
+            pass  # nobody is there to be answered: idle too long, or gone between two requests
+        finally:
+            server.connections.discard(self)
+            self.state = State.CLOSED
+            stream.close()
+
+    def close_idle(self) -> None:
+        """Close if no request is under way. Only from a hub callback."""
+        if self.state in (State.FRESH, State.IDLE):
+            self.stream.throw(DeadlinePassedError())
+
+    # heads
+
+    def _serve(self, data: bytes) -> bytes:
+        """Read one head and answer it; returns the bytes that came behind the request."""
+        stream = self.stream
+        try:
+            if not data:
+                data = stream.read_some(FIRST_READ)
+                if not data:
+                    self.fire(Event.DONE)
+                    return b""
+            fresh = self.state is State.FRESH
+            self.fire(Event.BYTES)
+            end = data.find(head_buffer.END) + 2
+            if not 1 < end <= self.server.settings.max_header_bytes or data.startswith(b"\r"):
+                data, end = self._collect(data, fresh=fresh)
+                if not end:
+                    self.fire(Event.DONE)
+                    return b""
+            stream.deadline = NEVER
+            started = monotonic()
+            method, target, block = self.server.heads.parse(data[:end])
+        except Refused as refusal:
+            return self._refuse(refusal)
+        except DeadlinePassedError:
+            if self.state is not State.HEAD:
+                raise
+            return self._refuse(Refused(Reason.HEAD_TIMEOUT, "the head took too long"))
+        self.fire(Event.COMPLETE)
+        return self._run(method, target, block, data[end + 2 :], started)
+
+    def _collect(self, data: bytes, *, fresh: bool) -> tuple[bytes, int]:
+        """Read on until the head is whole: (bytes, where its fields end), 0 when the client left."""
+        stream, settings = self.stream, self.server.settings
+        if not fresh:  # a fresh connection has had its deadline since it was accepted
+            stream.deadline = stream.now() + settings.read_timeout
+        while True:
+            head = head_buffer.strip_empty_line(data)
+            end = head_buffer.find_end(head, settings.max_header_bytes)
+            if end:
+                return head, end
+            more = stream.read_some(FIRST_READ)
+            if not more:
+                return data, 0
+            data += more
+
+    # requests
+
+    def _run(self, method: str, target: bytes, block: Block, came: bytes, started: float) -> bytes:
+        server, peer = self.server, self.peer
+        identity = "%032x" % getrandbits(128)
+        if peer.trusted and _TRUSTED_ID.fullmatch(block.request_id):
+            identity = block.request_id.decode()
+        context = RequestContext(identity, peer, method, target, block, started)
+        body = None
+        if block.framing.has_body:
+            body = make_body(
+                block.framing,
+                server.settings.max_body_bytes,
+                self.stream,
+                came,
+                server.settings.read_timeout,
+                self._send_continue if block.expects_continue and not came else None,
+            )
+            context.body = body
+        if block.http11:
+            context.interim = self._send_interim
+        exchange = Exchange(
+            context, self.stream, body, server.settings.write_timeout, keep=block.keep_alive and server.keeps
+        )
+        self._exchange(exchange, context)
+        if self.state is not State.IDLE:
+            return b""
+        return came if body is None else body.came
+
+    def _exchange(self, exchange: Exchange, context: RequestContext) -> None:
+        stream, server = self.stream, self.server
+        self.context = context
+        stream.watch()  # so that a client that leaves is noticed while we wait for the backend
+        exchange.run(server.application, make_environ(server.environ, context, exchange.body))
+        self.context = None
+        if exchange.keep:
+            self.fire(Event.KEPT)
+            stream.deadline = stream.now() + server.settings.idle_timeout
+        elif not exchange.broken and (ANSWERS[context.reason].close or stream.peek() or exchange.body_left()):
+            self.fire(Event.CUT)
+        else:
+            self.fire(Event.DONE)
+
+    def _refuse(self, refusal: Refused) -> bytes:
+        """A refused head leaves by the same door as every request: through the stack, with its reason set."""
+        self.fire(Event.COMPLETE)
+        self.stream.deadline = NEVER
+        context = RequestContext("%032x" % getrandbits(128), self.peer, "-", b"", NO_BLOCK, monotonic())
+        context.reason, context.detail = refusal.reason, refusal.detail
+        self._exchange(
+            Exchange(context, self.stream, None, self.server.settings.write_timeout, keep=False), context
+        )
+        return b""
+
+    def _send_continue(self) -> None:
+        self.stream.send_all(CONTINUE, self.server.settings.write_timeout)
+
+    def _send_interim(self, head: bytes) -> None:
+        self.stream.send_all(head, self.server.settings.write_timeout)
+
+    # the end
+
+    def _on_event(self) -> None:
+        """In the hub: the socket turned readable while a request is under way."""
+        context = self.context
+        if context is not None and context.cancel is not None and self.stream.peek() == b"":
+            self.stream.call_soon(self._cancel, context)
+
+    def _cancel(self, context: RequestContext) -> None:
+        # Looked at again: the answer may have come in this very turn, and the backend's connection be someone else's.
+        if context.cancel is not None:
+            context.cancel()
+
+    def _linger(self) -> None:
+        """Close so that the answer arrives: closing with unread input would reset it away (RFC 9112 §9.6)."""
+        stream = self.stream
+        stream.deadline = stream.now() + LINGER_SECONDS
+        stream.sock.shutdown(socket.SHUT_WR)
+        left = LINGER_BYTES
+        while left > 0 and (data := stream.read_some(FIRST_READ)):
+            left -= len(data)
+        self.fire(Event.DONE)

@@ -1,0 +1,291 @@
+"""One request and its answer: environ, `start_response`, framing, abort. Knows the connection only as a stream.
+
+An HTTP/2 stream will be an exchange too, which is why nothing here reads a head or keeps a connection alive.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote_to_bytes
+
+from aegis.context import KEY, Environ, Fields, RequestContext
+from aegis.http1 import write
+from aegis.http1.chunked import LAST_CHUNK
+from aegis.http1.response_head import Head
+from aegis.reasons import (
+    ANSWERS,
+    BackendError,
+    ClientGoneError,
+    DeadlinePassedError,
+    Reason,
+    Refused,
+)
+
+if TYPE_CHECKING:
+    from aegis.net.stream import Stream
+    from aegis.wire.request_body import RequestBody
+
+ONE_SEND: Final = 64 * 1024
+"""Bytes of head and body that are joined and sent at once; more is not worth the copy."""
+
+DRAINED: Final = 64 * 1024
+"""Bytes of an unread request body that are read off so that the connection can be kept."""
+
+_NO_BODY: Final = frozenset({"204", "304"})
+
+
+class _AbortError(Exception):
+    """The answer cannot be ended cleanly; the reason is in the context."""
+
+
+class Exchange:
+    """Runs the stack for one request and writes what it answers.
+
+    keep: whether the connection may serve another request; settled before the head goes out. broken: the answer
+    could not be ended cleanly, or nobody is there to read it.
+    """
+
+    __slots__ = (
+        "_chunked",
+        "_fields",
+        "_head_sent",
+        "_left",
+        "_no_body",
+        "_status",
+        "body",
+        "broken",
+        "context",
+        "keep",
+        "stream",
+        "write_timeout",
+    )
+
+    def __init__(
+        self, context: RequestContext, stream: "Stream", body: "RequestBody | None", write_timeout: float, *, keep: bool
+    ) -> None:
+        self.context = context
+        self.stream = stream
+        self.body = body
+        self.keep = keep
+        self.broken = False
+        self.write_timeout = write_timeout
+        self._status = ""
+        self._fields: Fields = []
+        self._head_sent = False
+        self._chunked = False
+        self._no_body = False
+        self._left: int | None = None  # bytes that Content-Length still promises
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.context!r}{' keep' if self.keep else ''}>"
+
+    def run(self, app: "Callable[..., Iterable[bytes | memoryview]]", environ: Environ) -> None:
+        """Answer the request. Never raises but for a bug of ours; afterwards `keep` tells what becomes of the rest."""
+        context = self.context
+        try:
+            result = app(environ, self.start_response)
+            if type(result) is list:
+                self._send_whole(result)
+            else:
+                self._send_pieces(result)
+            if self.keep and self.body_left():
+                self._drain()
+        except _AbortError:
+            self._abort()
+        except (ClientGoneError, OSError) as error:
+            self._fail(Reason.CLIENT_GONE, str(error))
+        except DeadlinePassedError:
+            self._fail(Reason.CLIENT_SLOW, "the client took nothing for too long")
+            self.stream.reset_on_close()  # what the kernel still holds for this reader is let go at once
+        except Refused as refusal:
+            self._fail(refusal.reason, refusal.detail)
+        finally:
+            context.bytes_in = 0 if self.body is None else self.body.taken
+            if context.on_end is not None:
+                context.on_end(context)
+
+    def start_response(self, status: str, fields: Fields, exc_info: Any = None) -> Callable[[bytes], None]:
+        """PEP 3333. A second call needs exc_info, and re-raises it when the head is out already."""
+        if exc_info is not None:
+            try:
+                if self._head_sent:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None
+        elif self._status:
+            raise AssertionError("start_response was called twice")
+        self._status, self._fields = status, fields
+        return self._write
+
+    # the head
+
+    def _head(self, known: int | None) -> bytes:
+        """The head's bytes, empty line included. known: the body's length when all of it is at hand."""
+        context, fields, status = self.context, self._fields, self._status
+        context.status = int(status[:3])
+        self._no_body = context.method == "HEAD" or status[:3] in _NO_BODY
+        if type(fields) is Head:
+            wire, has_date, declared = fields.wire, fields.has_date, fields.framing.length
+        else:
+            wire, has_date, declared = _foreign(status, fields)
+        parts = [wire, b"X-Request-ID: %b\r\n" % context.id.encode(), context.extra]
+        if not has_date:
+            parts.append(write.date_line())
+        self._left = declared
+        if declared is None and not self._no_body:
+            parts.append(self._frame(known))
+        self._settle_keep()
+        if not self.keep:
+            parts.append(b"Connection: close\r\n")
+        elif not context.block.http11:
+            parts.append(b"Connection: keep-alive\r\n")
+        parts.append(b"\r\n")
+        self._head_sent = True
+        return b"".join(parts)
+
+    def _frame(self, known: int | None) -> bytes:
+        """Say how long a body of undeclared length is; a 1.0 client reads until the close."""
+        if known is not None and type(self._fields) is not Head:
+            self._left = known
+            return b"Content-Length: %d\r\n" % known
+        if self.context.block.http11:
+            self._chunked = True
+            return b"Transfer-Encoding: chunked\r\n"
+        self.keep = False
+        return b""
+
+    def _settle_keep(self) -> None:
+        context = self.context
+        if context.close or (context.reason is not Reason.OK and ANSWERS[context.reason].close):
+            self.keep = False
+        body = self.body
+        if body is None or body.complete or not self.keep:
+            return
+        remaining = body.remaining()
+        # Nobody knows whether a client that still waits for its 100 will send the body after this answer.
+        if remaining is None or remaining > DRAINED or body.unanswered_expect:
+            self.keep = False
+
+    # the body
+
+    def _send_whole(self, pieces: list[bytes | memoryview]) -> None:
+        """All of the body is at hand: head and body leave in one send when they are small."""
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        length = len(body)
+        head = self._head(length)
+        if self._no_body or not length:
+            data = head + LAST_CHUNK if self._chunked else head
+        else:
+            self._count(length)
+            if self._chunked:
+                data = b"".join((head, write.chunk(body), LAST_CHUNK))
+            elif length < ONE_SEND:
+                data = head + body
+            else:
+                self.stream.send_all(head, self.write_timeout)
+                data = body
+        self.stream.send_all(data, self.write_timeout)
+        self._check_end()
+
+    def _send_pieces(self, result: "Iterable[bytes | memoryview]") -> None:
+        """Pieces leave as they come. An empty first one sends the head alone: the body may take its time."""
+        try:
+            for piece in result:
+                self._write(piece)
+                if self._no_body:
+                    break
+            if not self._head_sent:
+                self._write(b"")
+            if self._chunked:
+                self.stream.send_all(LAST_CHUNK, self.write_timeout)
+            self._check_end()
+        except BackendError as error:
+            self.context.reason, self.context.detail = error.reason, error.detail
+            raise _AbortError from error
+        finally:
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()
+
+    def _write(self, piece: bytes | memoryview) -> None:
+        parts: list[bytes | memoryview] = []
+        if not self._head_sent:
+            parts.append(self._head(None))
+        if len(piece) and not self._no_body:
+            self._count(len(piece))
+            parts.append(write.chunk(piece) if self._chunked and len(piece) < ONE_SEND else piece)
+        if len(piece) >= ONE_SEND and self._chunked and not self._no_body:
+            parts[-1:] = [b"%x\r\n" % len(piece), piece, b"\r\n"]
+        self._send_parts(parts)
+
+    def _send_parts(self, parts: list[bytes | memoryview]) -> None:
+        if sum(map(len, parts)) <= ONE_SEND:
+            parts = [b"".join(parts)]
+        for part in parts:
+            if len(part):
+                self.stream.send_all(part, self.write_timeout)
+
+    def _count(self, length: int) -> None:
+        self.context.bytes_out += length
+        if self._left is not None:
+            self._left -= length
+            if self._left < 0:
+                raise AssertionError("more body than Content-Length promised")
+
+    def _check_end(self) -> None:
+        if self._left and not self._no_body:
+            raise _AbortError
+
+    # the ends that are none
+
+    def _drain(self) -> None:
+        """Read off the little that is left of the request, so that the next one is found behind it."""
+        while self.body is not None and self.body.next_piece():
+            pass
+
+    def body_left(self) -> bool:
+        """Whether some of the request's body was not taken."""
+        return self.body is not None and not self.body.complete
+
+    def _fail(self, reason: Reason, detail: str) -> None:
+        context = self.context
+        if context.reason is Reason.OK:
+            context.reason, context.detail = reason, detail
+        if not context.status:
+            context.status = ANSWERS[reason].status
+        self._abort()
+
+    def _abort(self) -> None:
+        """End the answer so that the client sees it is broken."""
+        self.keep = False
+        self.broken = True
+        # A length or chunks that end early speak for themselves; a body that ends with the close needs a reset.
+        if self._head_sent and not self._chunked and self._left is None:
+            self.stream.reset_on_close()
+
+
+def _foreign(status: str, fields: Fields) -> tuple[bytes, bool, int | None]:
+    """(wire form, has a Date, declared length) of a plain field list."""
+    has_date = False
+    declared = None
+    for name, value in fields:
+        lower = name.lower()
+        if lower == "date":
+            has_date = True
+        elif lower == "content-length":
+            declared = int(value)
+    return write.status_line(status) + write.fields(fields), has_date, declared
+
+
+def make_environ(base: Environ, context: RequestContext, body: "RequestBody | None") -> Environ:
+    """The WSGI environ of a request. base: what all requests of this server share."""
+    environ = {**base, **context.block.environ}
+    target = context.target.decode("latin-1")
+    path, _, environ["QUERY_STRING"] = target.partition("?")
+    context.path = path
+    environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
+    environ["REQUEST_METHOD"] = context.method
+    environ["REMOTE_ADDR"] = context.peer.address
+    if body is not None:
+        environ["wsgi.input"] = body
+    environ[KEY] = context
+    return environ
