@@ -1,0 +1,47 @@
+"""3 against 300 backends: choosing one must not cost more when there are many."""
+
+from functools import partial
+
+from scripts.bench import backends, load
+from scripts.bench.bench import Bench, answers_with
+from scripts.bench.parse import Load
+from scripts.bench.peers.base import Running, Site
+from scripts.bench.result import Finding, RowResult
+from scripts.bench.rows.base import Row
+from scripts.bench.stats import paired, quartiles
+from scripts.bench.targets import target
+
+FEW, MANY = 3, 300
+HOSTS = tuple(f"127.0.{1 + n // 250}.{1 + n % 250}" for n in range(MANY))
+
+
+def drive(running: Running, seconds: float) -> Load:
+    return load.wrk(running.port, "/", connections=50, seconds=seconds)
+
+
+class ManyBackendsRow(Row):
+    name = "backends_300"
+    title = "3 against 300 backends"
+    needs = ("wrk",)
+
+    def measure(self, bench: Bench, row: RowResult) -> None:
+        backend = backends.start_nginx(bench.children, HOSTS)
+        check = answers_with("/", backends.SMALL)
+        aegis = bench.named("aegis")
+        few, many = Site(backend.addresses[:FEW]), Site(backend.addresses)
+        with bench.started(row, few, check, aegis) as first, bench.started(row, many, check, aegis) as second:
+            if first and second:
+                self.pairs(bench, row, first[0], second[0])
+        bench.children.stop(backend.child)
+
+    def pairs(self, bench: Bench, row: RowResult, few: Running, many: Running) -> None:
+        for each in (few, many):
+            drive(each, bench.plan.warm_up)
+        pairs = paired(partial(bench.measure, few, drive), partial(bench.measure, many, drive), bench.plan.pairs)
+        for a, b in pairs:
+            row.add(f"aegis, {FEW}", a)
+            row.add(f"aegis, {MANY}", b)
+        cpu = quartiles([b.cpu_us / a.cpu_us for a, b in pairs])
+        row.findings.append(Finding("CPU 300 / 3", cpu.median, target(self.name, "CPU 300 / 3"), cpu))
+        rate = quartiles([b.rate / a.rate for a, b in pairs])
+        row.findings.append(Finding("rate 300 / 3", rate.median, None, rate))
