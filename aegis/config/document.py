@@ -12,6 +12,7 @@ _UNQUOTED: Final = (
     re.compile(r"[:\-\[,]\s*(\*[^\s,\]}]*)"),  # * and *.example.com read as an alias
     re.compile(r"((?:\w+://)?\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\](?::\d+)?)"),  # [::1]:80 reads as a list
     re.compile(r"(?:^|[:\-\[,])\s+([@`%][^\s,\]}]*)"),  # characters that YAML keeps to itself
+    re.compile(r"(?:^|[:\-\[,])\s+(:[^\s,\]}]+)"),  # :: and ::1 read as an empty key
 )
 _REFERENCE: Final = re.compile(r"(\$\{[^}]*\}?)")  # its braces end {port: ${PORT}} too early
 _FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")

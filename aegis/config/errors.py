@@ -23,7 +23,7 @@ class ConfigError:
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
         subject = " = ".join(part for part in (self.path, "" if self.value is None else _shown(self.value)) if part)
-        return ": ".join(part for part in (place, subject, self.message) if part)
+        return _one_line(": ".join(part for part in (place, subject, self.message) if part))
 
 
 class ConfigErrors(Exception):  # noqa: N818 - it is a collection of errors
@@ -41,5 +41,11 @@ def _shown(value: str) -> str:
     # [SECURITY] LogHygiene: a password in a refused url must not reach a terminal, a log or a ticket.
     value = _USERINFO.sub("//***@", value)
     short = value if len(value) <= _SHOWN else value[:_SHOWN] + "…"
-    # Escaped wherever it holds more than plain text: one error is one line, and cannot paint the terminal.
-    return short if short.isprintable() and short and not short.isspace() else json.dumps(short)
+    return short if short and not short.isspace() else json.dumps(short)
+
+
+def _one_line(text: str) -> str:
+    # Keys and values come from the file: one error stays one line, and cannot paint the terminal.
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )

@@ -18,9 +18,8 @@ Resolve = Callable[[str, int], Sequence[tuple[int, str]]]
 
 
 class Address(NamedTuple):
-    """Where to connect: numeric host, so that no connect ever asks a resolver again."""
+    """Where to connect: numeric host, so that no connect ever asks a resolver again. A plain (host, port) pair too."""
 
-    family: int
     host: str
     port: int
 
@@ -49,7 +48,7 @@ def vet(
     # [SECURITY] DisguisedHost: refused before anything resolves it, since the next resolver may read it differently.
     if words := disguised_host(host):
         raise VettingError(f"host {host} is {words}")
-    addresses = tuple(dict.fromkeys(Address(family, text, port) for family, text in _resolved(host, port, resolve)))
+    addresses = tuple(dict.fromkeys(Address(text, port) for _, text in _resolved(host, port, resolve)))
     if not addresses:
         raise VettingError(f"host {host} does not resolve to any address", unresolved=True)
     for address in addresses:
