@@ -17,7 +17,7 @@ from aegis.config.leaf import decode, expected
 from aegis.config.schema import BackendEntry, Config
 
 # [SECURITY] BoundedAliases: 400 bytes of nested aliases unfold to hours of work; no honest file holds this many values.
-MOST_VALUES: Final = 50_000
+MOST_VALUES: Final = 20_000
 _YAML: Final = "tag:yaml.org,2002:"
 _KINDS: Final = ("str", "int", "float", "bool", "null", "timestamp", "value", "merge", "map", "seq")
 _TAGS: Final = frozenset(_YAML + kind for kind in _KINDS)
