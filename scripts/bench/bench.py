@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from scripts.bench.children import Children, StartError, fetch
+from scripts.bench.children import Children, StartError, busy_seconds, cores, fetch
 from scripts.bench.parse import Load
 from scripts.bench.peers.base import Contestant, Running, Site
 from scripts.bench.result import RowResult, Sample
@@ -62,11 +62,13 @@ class Bench:
         shutil.rmtree(running.workdir)  # an access log of a million lines, before the next one comes
 
     def measure(self, running: Running, drive: Drive) -> Sample:
-        before = running.cpu_seconds()
+        core = cores()[0]
+        began, busy, before = time.monotonic(), busy_seconds(core), running.cpu_seconds()
         load = drive(running, self.plan.seconds)
         used = running.cpu_seconds() - before
+        foreign = max(0.0, busy_seconds(core) - busy - used) / (time.monotonic() - began)
         per_request = used / load.requests * 1e6 if load.requests else float("inf")
-        return Sample(load.rate, load.p50_ms, load.p99_ms, per_request, running.rss_mb(), load.errors)
+        return Sample(load.rate, load.p50_ms, load.p99_ms, per_request, running.rss_mb(), foreign, load.errors)
 
     def rounds(self, row: RowResult, running: Sequence[Running], drive: Drive) -> None:
         for each in running:

@@ -72,6 +72,13 @@ def cpu_seconds(pids: Sequence[int]) -> float:
     return total
 
 
+def busy_seconds(core: int) -> float:
+    """How long the core was not idle so far: whoever used it, and what the hypervisor took (steal)."""
+    line = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith(f"cpu{core} "))
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, line.split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
 def rss_mb(pids: Sequence[int]) -> float:
     total = 0
     for pid in pids:

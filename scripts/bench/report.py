@@ -9,6 +9,7 @@ from scripts.bench.targets import Verdict
 
 HEADINGS = ("contestant", "req/s", "p50 ms", "p99 ms", "CPU us/req", "RSS MB")
 MEASURES = (("rate", ",.0f"), ("p50_ms", ".2f"), ("p99_ms", ".2f"), ("cpu_us", ",.1f"), ("rss_mb", ".0f"))
+DISTURBED = 0.05  # from here on rates say more about the neighbours than about the contestants
 YARDSTICKS = ("go", "go_pooled", "nginx")
 
 
@@ -46,6 +47,8 @@ def section(row: RowResult) -> str:
         parts.append(contestants(row))
     parts += [finding_line(each) for each in row.findings if each.target is None]
     parts += [f"- {note}" for note in row.notes]
+    if row.disturbance > DISTURBED:
+        parts.append(f"- disturbed: others took up to {row.disturbance:.0%} of the proxy's core; trust CPU, not rates")
     parts += [f"- INVALID: {problem}" for problem in dict.fromkeys(row.problems)]
     return "\n".join(parts)
 

@@ -16,6 +16,7 @@ class Sample:
     p99_ms: float
     cpu_us: float  # CPU of the proxy and its children, per request
     rss_mb: float
+    foreign: float = 0.0  # share of the proxy's core that others used meanwhile
     errors: tuple[str, ...] = ()
 
 
@@ -57,6 +58,11 @@ class RowResult:
     @property
     def valid(self) -> bool:
         return not self.problems
+
+    @property
+    def disturbance(self) -> float:
+        """The worst share of the proxy's core that others took during one measurement."""
+        return max((each.foreign for samples in self.samples.values() for each in samples), default=0.0)
 
     def middle(self, contestant: str, measure: str) -> float | None:
         samples = self.samples.get(contestant)

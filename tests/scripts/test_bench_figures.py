@@ -106,6 +106,13 @@ def test_errors_make_a_row_invalid():
     assert "INVALID: aegis: 3 read errors" in report.section(row)
 
 
+@pytest.mark.parametrize(("foreign", "told"), [(0.01, False), (0.3, True)])
+def test_report_tells_when_others_used_the_core(foreign, told):
+    row = RowResult("repeated", "a row")
+    row.add("aegis", Sample(rate=1, p50_ms=1, p99_ms=2, cpu_us=3, rss_mb=4, foreign=foreign))
+    assert ("disturbed" in report.section(row)) is told
+
+
 def test_report_shows_ratios_goal_floor_and_verdict():
     row = row_of(aegis=[30_000.0, 32_000.0], go=[20_000.0, 20_000.0])
     row.findings.append(Finding("rate x Go", row.ratio("aegis", "go", "rate"), TARGETS[0]))
