@@ -25,7 +25,7 @@ class Background:
 
     def __init__(self, jobs: Iterable[Job]) -> None:
         self.jobs = tuple(jobs)
-        self._greenlets: list[gevent.Greenlet] = []
+        self._greenlets: list[gevent.Greenlet[..., None]] = []
 
     def __repr__(self) -> str:
         return f"<Background {', '.join(job.name for job in self.jobs)}>"

@@ -71,7 +71,7 @@ def completion(shell: str) -> None:
 
 
 def _run(path: str, backends: tuple[str, ...], log_level: str | None) -> int:
-    from aegis.service import build, limits, lifecycle
+    from aegis.service import build, lifecycle, limits
 
     if backends:
         source = "--backend"

@@ -54,7 +54,7 @@ class Blame(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a refusal says: status, public text (empty = none is ever sent), blame, and whether the connection closes."""
+    """What a refusal says: status, public text (empty = none is ever sent), blame, whether the connection closes."""
 
     status: int
     text: str
@@ -120,7 +120,7 @@ ANSWERS: Final[Mapping[Reason, Answer]] = MappingProxyType(
 )  # not as enum values: two reasons with equal answers would silently become one member
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - a refusal is an outcome, no error of ours
     """The client's request cannot be served. `detail` is for our log only: it may quote what came."""
 
     def __init__(self, reason: Reason, detail: str = "") -> None:

@@ -110,7 +110,7 @@ class Block:
 
 
 NO_BLOCK: Final = Block(http11=True)
-"""Stands in where a head could not be read."""
+"""Stands in where a head could not be read; its connection is never kept."""
 
 
 def parse(version_and_fields: bytes) -> Block:

@@ -17,12 +17,31 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 
 # [SECURITY] Trailers: what routes, frames or authorises a message has no place behind its body (RFC 9110 §6.5.1).
 FORBIDDEN_TRAILERS: Final = frozenset(
-    name.encode()
-    for name in (
-        "transfer-encoding content-length host connection upgrade te trailer expect authorization cookie set-cookie "
-        "proxy-authorization proxy-authenticate www-authenticate content-encoding content-type content-range "
-        "cache-control max-forwards forwarded x-forwarded-for x-forwarded-host x-forwarded-proto"
-    ).split()
+    {
+        b"transfer-encoding",
+        b"content-length",
+        b"host",
+        b"connection",
+        b"upgrade",
+        b"te",
+        b"trailer",
+        b"expect",
+        b"authorization",
+        b"cookie",
+        b"set-cookie",
+        b"proxy-authorization",
+        b"proxy-authenticate",
+        b"www-authenticate",
+        b"content-encoding",
+        b"content-type",
+        b"content-range",
+        b"cache-control",
+        b"max-forwards",
+        b"forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-proto",
+    }
 )
 
 
@@ -42,7 +61,7 @@ class ChunkReader:
     def __init__(self) -> None:
         self.done = False
         self.total = 0
-        self._left = 0  # data bytes of this chunk and its CRLF still to come: > 2 data, 1–2 the CRLF
+        self._left = 0  # data bytes of this chunk and its CRLF still to come: above 2 data, then the CRLF
         self._line = b""  # an unfinished size line or trailer section
         self._overhead = 0  # extension, zero and trailer bytes
         self._trailers = False

@@ -1,5 +1,6 @@
 """Heads of backend responses: raw bytes → an immutable `Head`, through a memo."""
 
+from enum import IntEnum
 from typing import Any, Final, NoReturn
 
 from aegis.http1 import framing, llhttp, write
@@ -9,14 +10,52 @@ from aegis.security.forwarding import HOP_BY_HOP
 from aegis.security.headers import REPLACED, SECURITY_FIELDS, SECURITY_WIRE
 
 LARGEST_HEAD: Final = 64 * 1024
-STATUS_LINE: Final = len(b"HTTP/1.1 200")
 SWITCHING: Final = 101
 NO_CONTENT: Final = 204
 NAMES_KEPT: Final = 2048
 
-_SPECIAL: Final = HOP_BY_HOP | REPLACED | {b"content-length", b"date", b"x-request-id"}
 
-_names: dict[bytes, bytes] = {}
+class Kind(IntEnum):
+    """What a response field means to the protocol itself."""
+
+    PLAIN = 0
+    DROPPED = 1  # hop-by-hop, or the backend's request id: ours is echoed
+    REPLACED = 2  # by the security fields
+    LENGTH = 3
+    CODING = 4
+    CONNECTION = 5
+    DATE = 6
+    CONTENT_TYPE = 7
+
+
+_KINDS: Final = {
+    **dict.fromkeys(HOP_BY_HOP, Kind.DROPPED),
+    **dict.fromkeys(REPLACED, Kind.REPLACED),
+    b"x-request-id": Kind.DROPPED,
+    b"content-length": Kind.LENGTH,
+    b"transfer-encoding": Kind.CODING,
+    b"connection": Kind.CONNECTION,
+    b"date": Kind.DATE,
+    b"content-type": Kind.CONTENT_TYPE,
+}
+
+Name = tuple[Kind, bytes, str]
+"""(kind, lower-case name, name as text)."""
+
+Pair = tuple[bytes, bytes]
+
+_names: dict[bytes, Name] = {}
+
+
+def classify(name: bytes) -> Name:
+    """What a field name means; remembered, since backends use few names."""
+    known = _names.get(name)
+    if known is None:
+        if len(_names) >= NAMES_KEPT:
+            _names.clear()  # names that never repeat must not pile up
+        lower = name.lower()
+        known = _names[name] = (_KINDS.get(lower, Kind.PLAIN), lower, name.decode("latin-1"))
+    return known
 
 
 class ResponseHeadError(ValueError):
@@ -26,11 +65,22 @@ class ResponseHeadError(ValueError):
 class Head(list[tuple[str, str]]):
     """The end-to-end fields of a backend's response as WSGI wants them; shared by all responses with these bytes.
 
-    status: 100–599. reusable: the connection lives on after the body. wire: the status line and the field lines,
-    without the empty one. event_stream: server-sent events, which may be silent for long. secured: the same head with the security fields in place of the backend's.
+    status: from 100 to 599. reusable: the connection lives on after the body. event_stream: server-sent events, which
+    may be silent for long. wire: the status line and the field lines, without the empty one. secured: the same head
+    with the security fields in place of the backend's.
     """
 
-    __slots__ = ("_secured", "event_stream", "framing", "has_date", "has_length", "http11", "reusable", "status", "status_text", "wire")
+    __slots__ = (
+        "event_stream",
+        "framing",
+        "has_date",
+        "http11",
+        "reusable",
+        "secured",
+        "status",
+        "status_text",
+        "wire",
+    )
 
     def __init__(self, status: int, fields: list[tuple[str, str]], wire: bytes) -> None:
         list.__init__(self, fields)
@@ -40,22 +90,16 @@ class Head(list[tuple[str, str]]):
         self.framing = Framing()
         self.reusable = False
         self.has_date = False
-        self.has_length = False
         self.http11 = True
         self.event_stream = False
-        self._secured: Head | None = None
-
-    @property
-    def secured(self) -> "Head":
-        """This head with the security fields."""
-        return self if self._secured is None else self._secured
+        self.secured = self
 
     # Shared by all requests: a layer that mutates in place would poison everyone's answers.
     def _frozen(self, *_: Any, **__: Any) -> NoReturn:
         raise TypeError("a backend's head is shared and never changed: copy it with list(head)")
 
     append = extend = insert = remove = pop = clear = sort = reverse = _frozen
-    __setitem__ = __delitem__ = __iadd__ = __imul__ = _frozen  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _frozen
 
 
 class ResponseHeads:
@@ -96,82 +140,57 @@ def _status(line: bytes) -> tuple[int, bytes]:
 
 
 def _build(status: int, raw_fields: llhttp.RawFields, *, http11: bool) -> Head:
-    lengths: list[bytes] = []
-    codings: list[bytes] = []
-    tokens: list[bytes] = []
-    plain: list[tuple[bytes, bytes]] = []
-    replaced: list[tuple[bytes, bytes]] = []
-    has_date = False
+    special: dict[Kind, list[bytes]] = {}
+    kept: list[tuple[Name, Pair]] = []
     for name, raw in raw_fields:
+        known = classify(name)
+        kind = known[0]
         value = raw.rstrip(b" \t")
-        lower = _lower(name)
-        if lower in _SPECIAL:
-            if lower == b"date":
-                has_date = True
-            elif lower == b"content-length":
-                lengths.append(value)
-                if status == NO_CONTENT:
-                    continue  # RFC 9110 §8.6 forbids it there, and some clients would wait for the bytes
-            elif lower == b"transfer-encoding":
-                codings.append(value)
-                continue
-            elif lower == b"connection":
-                tokens.extend(token.strip(b" \t").lower() for token in value.split(b","))
-                continue
-            elif lower in REPLACED:
-                replaced.append((name, value))
-                continue
-            else:
-                continue  # hop-by-hop, or the backend's request id: ours is echoed
-        plain.append((name, value))
-    # [SECURITY] HopByHop: whatever the backend's Connection names goes too, but not what frames the message.
-    if tokens and not {b"close", b"keep-alive"}.issuperset(tokens):
-        named = frozenset(tokens) - {b"content-length", b"date"}
-        plain = [(name, value) for name, value in plain if name.lower() not in named]
-        replaced = [(name, value) for name, value in replaced if name.lower() not in named]
-    head = _head(status, plain, replaced)
-    head.framing = _framing(status, lengths, codings, http11=http11)
-    head.has_date = has_date
-    head.event_stream = any(
-        name.lower() == b"content-type" and value.lower().startswith(b"text/event-stream") for name, value in plain
-    )
-    head.has_length = head.framing.length is not None
-    head.http11 = http11
-    head.reusable = b"close" not in tokens and (http11 or b"keep-alive" in tokens)
-    if head._secured is not None:  # noqa: SLF001 - both are ours
-        _copy(head, head._secured)  # noqa: SLF001
-    return head
-
-
-def _lower(name: bytes) -> bytes:
-    known = _names.get(name)
-    if known is None:
-        if len(_names) >= NAMES_KEPT:
-            _names.clear()  # names that never repeat must not pile up
-        known = _names[name] = name.lower()
-    return known
-
-
-def _head(status: int, plain: list[tuple[bytes, bytes]], replaced: list[tuple[bytes, bytes]]) -> Head:
-    line = write.status_line(write.wsgi_status(status))
-    lines = b"".join([b"%b: %b\r\n" % pair for pair in plain])
-    texts = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in plain]
-    head = Head(
-        status,
-        [*texts, *[(name.decode("latin-1"), value.decode("latin-1")) for name, value in replaced]],
-        line + lines + b"".join([b"%b: %b\r\n" % pair for pair in replaced]),
-    )
-    head._secured = Head(status, [*texts, *SECURITY_FIELDS], line + lines + SECURITY_WIRE)  # noqa: SLF001
-    return head
-
-
-def _copy(head: Head, secured: Head) -> None:
-    secured.framing, secured.reusable, secured.http11 = head.framing, head.reusable, head.http11
-    secured.event_stream, secured.has_date, secured.has_length = head.event_stream, head.has_date, head.has_length
-
-
-def _framing(status: int, lengths: list[bytes], codings: list[bytes], *, http11: bool) -> Framing:
+        if kind >= Kind.LENGTH:
+            special.setdefault(kind, []).append(value)
+        if kind not in (Kind.DROPPED, Kind.CODING, Kind.CONNECTION):
+            kept.append((known, (name, value)))
+    tokens = _tokens(special)
+    if tokens and not tokens <= _USUAL_TOKENS:
+        # [SECURITY] HopByHop: whatever the backend's Connection names goes too, but not what frames the message.
+        kept = [each for each in kept if each[0][1] not in tokens or each[0][0] in (Kind.LENGTH, Kind.DATE)]
+    if status == NO_CONTENT:  # RFC 9110 §8.6 forbids a length there, and some clients would wait for the bytes
+        kept = [each for each in kept if each[0][0] is not Kind.LENGTH]
+    head = _head(status, kept)
     try:
-        return framing.decide(lengths, codings, http11=http11)
+        length = framing.decide(special.get(Kind.LENGTH, ()), special.get(Kind.CODING, ()), http11=http11)
     except framing.FramingError as error:
         raise ResponseHeadError(f"status {status}: {error}") from error
+    for each in (head, head.secured):
+        each.framing = length
+        each.has_date = Kind.DATE in special
+        each.http11 = http11
+        each.reusable = b"close" not in tokens and (http11 or b"keep-alive" in tokens)
+        each.event_stream = special.get(Kind.CONTENT_TYPE, [b""])[0].lower().startswith(b"text/event-stream")
+    return head
+
+
+_USUAL_TOKENS: Final = frozenset({b"close", b"keep-alive"})
+
+
+def _tokens(special: dict[Kind, list[bytes]]) -> frozenset[bytes]:
+    values = special.get(Kind.CONNECTION)
+    if values is None:
+        return frozenset()
+    return frozenset(token.strip(b" \t").lower() for value in values for token in value.split(b","))
+
+
+def _head(status: int, kept: list[tuple[Name, Pair]]) -> Head:
+    """The head and its secured form."""
+    line = write.status_line(write.wsgi_status(status))
+    plain = [each for each in kept if each[0][0] is not Kind.REPLACED]
+    lines = line + b"".join([b"%b: %b\r\n" % pair for _, pair in plain])
+    texts = [(name[2], value.decode("latin-1")) for name, (_, value) in plain]
+    secured = Head(status, [*texts, *SECURITY_FIELDS], lines + SECURITY_WIRE)
+    if len(plain) != len(kept):
+        replaced = [each for each in kept if each[0][0] is Kind.REPLACED]
+        lines += b"".join([b"%b: %b\r\n" % pair for _, pair in replaced])
+        texts += [(name[2], value.decode("latin-1")) for name, (_, value) in replaced]
+    head = Head(status, texts, lines)
+    head.secured = secured
+    return head

@@ -40,4 +40,4 @@ def fields(pairs: list[tuple[str, str]]) -> bytes:
 
 def chunk(data: bytes | memoryview) -> bytes:
     """One chunk around the data. Never empty: that would end the body."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
+    return b"".join((b"%x\r\n" % len(data), data, b"\r\n"))

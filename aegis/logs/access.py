@@ -14,7 +14,7 @@ from aegis.reasons import ANSWERS, ClientGoneError, DeadlinePassedError, Reason
 log = logging.getLogger(__name__)
 
 
-class AccessLine(msgspec.Struct, omit_defaults=True):
+class AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
     """One request as it is logged. No query, no field values, no full address."""
 
     time: str
@@ -46,6 +46,7 @@ class AccessLog:
         self.encode = _text if text else json_line
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes | memoryview]:
+        """PEP 3333."""
         context: RequestContext = environ[KEY]
         context.on_end = self.write
         try:
@@ -80,10 +81,10 @@ class AccessLog:
                     context.reason,
                     context.bytes_in,
                     context.bytes_out,
-                    round((monotonic() - context.started) * 1000, 3),
+                    int((monotonic() - context.started) * 1_000_000) / 1000,
                     None if context.backend is None else context.backend.name,
-                    None if backend_ms is None else round(backend_ms, 3),
-                    max(0, context.attempts - 1),
+                    None if backend_ms is None else int(backend_ms * 1000) / 1000,
+                    context.attempts - 1 if context.attempts else 0,
                     context.detail,
                 )
             )

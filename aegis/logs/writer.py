@@ -4,6 +4,7 @@ A stalled reader of stdout, a full disk or a suspended terminal must never delay
 counted, instead.
 """
 
+import contextlib
 import os
 import select
 import stat
@@ -58,7 +59,7 @@ class LogWriter:
 
     def close(self) -> None:
         """Write the rest, but do not let a stuck reader hold up the exit for more than a second."""
-        with gevent.Timeout(LAST_CHANCE, False):
+        with contextlib.suppress(gevent.Timeout), gevent.Timeout(LAST_CHANCE):
             while self._writing:
                 gevent.sleep(0.01)
             self.flush()

@@ -57,9 +57,7 @@ class WeightedRoundRobin:
         """Take over the new weights; what each backend is owed so far is kept."""
         self._settle()
         self._version = self._backends.version
-        self._eligible = [
-            (state, state.effective_weight) for state in self._backends if state.effective_weight > 0
-        ]
+        self._eligible = [(state, state.effective_weight) for state in self._backends if state.effective_weight > 0]
         self._current = {state: self._current.get(state, 0.0) for state, _ in self._eligible}
         self._total = sum(weight for _, weight in self._eligible)
         self._cycle, self._position, self._whole = [], 0, False

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from aegis.http1.response_head import Head, ResponseHeads
     from aegis.pool.backend import BackendState
     from aegis.pool.balancer import Policy
-    from aegis.transport.connection_pool import Connection
 
 Body = Iterable[bytes | memoryview]
 
@@ -28,6 +27,7 @@ class ProxyApp:
         self.scheme = scheme
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Body:
+        """PEP 3333."""
         context: RequestContext = environ[KEY]
         if context.reason is not Reason.OK:
             return refuse(context, start_response)
@@ -62,31 +62,28 @@ class ProxyApp:
         piece: bytes | memoryview,
         start_response: StartResponse,
     ) -> Body:
-        # A replay goes over a fresh connection: the other parked ones have most likely died with the first.
-        connection = state.connections.take() if context.attempts == 1 else state.connections.take_fresh()
-        state.in_flight += 1
-        release = _Release(state, connection)
+        attempt = Attempt(context, state, self.heads, self.timeouts)
         try:
-            stream = connection.stream or connection.open()
-            attempt = Attempt(context, connection, stream, self.heads, self.timeouts)
             head = attempt.run(request, piece)
             if attempt.upload_cut:
-                context.close = release.worn_out = True
-            response = self._response(context, attempt, head, release)
+                context.close = True
+            whole = at_hand(head, attempt.rest, context.method)
+            if whole is None:
+                response: Body = self._streamed(context, attempt, head)
+            else:
+                response, exact = whole
+                attempt.finish(fit=exact and head.reusable)
             start_response(head.status_text, head)
         except BaseException:
-            release(fit=False)
+            attempt.finish(fit=False)
             raise
         return response
 
-    def _response(self, context: RequestContext, attempt: Attempt, head: "Head", release: "_Release") -> Body:
-        whole = at_hand(head, attempt.rest, context.method)
-        if whole is None:
-            patience = self.timeouts.stream_idle if head.event_stream else self.timeouts.read
-            return ResponseBody(context, attempt.stream, head, attempt.rest, patience, release)
-        pieces, exact = whole
-        release(fit=exact and head.reusable)
-        return pieces
+    def _streamed(self, context: RequestContext, attempt: Attempt, head: "Head") -> ResponseBody:
+        patience = self.timeouts.stream_idle if head.event_stream else self.timeouts.read
+        if attempt.stream is None:
+            raise AssertionError("a response without a stream")
+        return ResponseBody(context, attempt.stream, head, attempt.rest, patience, attempt.finish)
 
     def request_head(self, context: RequestContext) -> bytes:
         """The request's head toward any backend: the client's fields, then ours."""
@@ -101,27 +98,6 @@ class ProxyApp:
             ours,
             context.id.encode(),
         )
-
-
-class _Release:
-    """Gives one connection and its place in flight back, once. worn_out: whatever its end, it serves no other."""
-
-    __slots__ = ("connection", "state", "worn_out")
-
-    def __init__(self, state: "BackendState", connection: "Connection") -> None:
-        self.state: BackendState | None = state
-        self.connection = connection
-        self.worn_out = False
-
-    def __call__(self, *, fit: bool) -> None:
-        state, self.state = self.state, None
-        if state is None:
-            return
-        state.in_flight -= 1
-        if fit and not self.worn_out:
-            state.connections.park(self.connection)
-        else:
-            state.connections.discard(self.connection)
 
 
 def refuse(context: RequestContext, start_response: StartResponse) -> Body:

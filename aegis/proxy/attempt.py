@@ -4,7 +4,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from aegis.context import RequestContext
+from aegis.context import RequestBody, RequestContext
 from aegis.http1 import write
 from aegis.http1.chunked import LAST_CHUNK
 from aegis.http1.head_buffer import END
@@ -14,7 +14,7 @@ from aegis.reasons import BackendError, ClientGoneError, DeadlinePassedError, Re
 
 if TYPE_CHECKING:
     from aegis.net.stream import Stream
-    from aegis.transport.connection_pool import Connection
+    from aegis.pool.backend import BackendState
 
 FIRST_READ: Final = 8 * 1024
 JOINED: Final = 64 * 1024
@@ -37,38 +37,60 @@ class Timeouts:
 
 
 class Attempt:
-    """Sends one request over one connection and reads the head of its response.
+    """Sends one request to one backend and reads the head of its response.
 
-    After `run`: `rest` holds the bytes that came behind the head; `upload_cut` tells that the backend answered before
-    it had the whole body, so that neither connection can be used again.
+    After `run`: `rest` holds the bytes that came behind the head. `finish` must be called once on every path: it gives
+    the connection and the place in flight back. upload_cut: the backend answered before it had the whole body, so
+    that neither connection can be used again.
     """
 
-    __slots__ = ("_heads", "_timeouts", "connection", "context", "rest", "stream", "upload_cut")
+    __slots__ = ("_heads", "_state", "_timeouts", "connection", "context", "rest", "stream", "upload_cut")
 
     def __init__(
-        self, context: RequestContext, connection: "Connection", stream: "Stream", heads: ResponseHeads, timeouts: Timeouts
+        self, context: RequestContext, state: "BackendState", heads: ResponseHeads, timeouts: Timeouts
     ) -> None:
         self.context = context
-        self.connection = connection
-        self.stream = stream
+        # A replay goes over a fresh connection: the other parked ones have most likely died with the first.
+        self.connection = state.connections.take() if context.attempts == 1 else state.connections.take_fresh()
+        self.stream = self.connection.stream
         self.rest = b""
         self.upload_cut = False
+        self._state: BackendState | None = state
         self._heads = heads
         self._timeouts = timeouts
+        state.in_flight += 1
+
+    def finish(self, *, fit: bool) -> None:
+        """Give back what was taken. fit: the response ended cleanly and its connection lives on."""
+        state, self._state = self._state, None
+        if state is None:
+            return
+        state.in_flight -= 1
+        if fit and not self.upload_cut:
+            state.connections.park(self.connection)
+        else:
+            state.connections.discard(self.connection)
 
     def run(self, request: bytes, piece: bytes | memoryview) -> Head:
         """The response head. request: the head's bytes; piece: the first of the body, taken already.
 
         Raises BackendError, and what the request's body raises (Refused, ClientGoneError).
         """
-        context, stream = self.context, self.stream
+        context = self.context
+        stream = self.stream
+        if stream is None:
+            stream = self.stream = self.connection.open()
         try:
             if context.body is None:
                 stream.send_all(request, self._timeouts.read)
             else:
-                self._send_with_body(request, piece)
+                self._send_with_body(stream, request, piece)
             started = monotonic()
-            head = self._read_final()
+            while True:
+                head = self._read_head(stream)
+                if head.status >= FIRST_FINAL:
+                    break
+                self._pass_interim(head)
             context.backend_ms = (monotonic() - started) * 1000
         except OSError as error:
             raise self._reset(str(error)) from error
@@ -82,18 +104,9 @@ class Attempt:
         # A pooled connection may have died while it was parked: only then is a failure no sign of a bad backend, and
         # only while no response byte came (RFC 9110 §9.2.2, RFC 9112 §9.3.1).
         stale = self.connection.served > 0 and not self.rest
-        return BackendError(
-            Reason.BAD_GATEWAY_RESET, detail, Replay.FRESH_CONNECTION if stale else Replay.NEVER
-        )
+        return BackendError(Reason.BAD_GATEWAY_RESET, detail, Replay.FRESH_CONNECTION if stale else Replay.NEVER)
 
     # the response head
-
-    def _read_final(self) -> Head:
-        while True:
-            head = self._read_head()
-            if head.status >= FIRST_FINAL:
-                return head
-            self._pass_interim(head)
 
     def _pass_interim(self, head: Head) -> None:
         if head.status == SWITCHING:
@@ -102,46 +115,50 @@ class Attempt:
         if head.status != 100 and self.context.interim is not None:  # noqa: PLR2004 - Continue
             self.context.interim(head.secured.wire + b"\r\n")
 
-    def _read_head(self) -> Head:
-        context, stream = self.context, self.stream
-        data = self.rest
+    def _read_head(self, stream: "Stream") -> Head:
+        context = self.context
         stream.deadline = stream.now() + self._timeouts.response_header
         context.cancel = self._client_left
         try:
-            if not data:
-                data = stream.read_some(FIRST_READ)
-            while (end := data.find(END)) < 0:
-                if len(data) > LARGEST_HEAD:
-                    raise ResponseHeadError(f"head over {LARGEST_HEAD} bytes")
-                self.rest = data
-                more = stream.read_some(FIRST_READ) if data else b""
-                if not more:
-                    raise self._reset("closed before its response head was whole")
-                data += more
+            data = self.rest or stream.read_some(FIRST_READ)
+            end = data.find(END)
+            if end < 0:
+                data, end = self._collect(stream, data)
         finally:
             context.cancel = None
             stream.deadline = NEVER
-        if end > LARGEST_HEAD:
-            raise ResponseHeadError(f"head over {LARGEST_HEAD} bytes")
         self.rest = data[end + 4 :]
         return self._heads.parse(data[: end + 2])
 
+    def _collect(self, stream: "Stream", data: bytes) -> tuple[bytes, int]:
+        """Read on until the head is whole: (bytes, where its empty line begins)."""
+        while (end := data.find(END)) < 0 and len(data) <= LARGEST_HEAD:
+            self.rest = data
+            more = stream.read_some(FIRST_READ) if data else b""
+            if not more:
+                raise self._reset("closed before its response head was whole")
+            data += more
+        if not 0 <= end <= LARGEST_HEAD:
+            raise ResponseHeadError(f"head over {LARGEST_HEAD} bytes")
+        return data, end
+
     def _client_left(self) -> None:
-        self.stream.throw(ClientGoneError("closed while the backend was working"))
+        if self.stream is not None:
+            self.stream.throw(ClientGoneError("closed while the backend was working"))
 
     # the request body
 
-    def _send_with_body(self, request: bytes, piece: bytes | memoryview) -> None:
+    def _send_with_body(self, stream: "Stream", request: bytes, piece: bytes | memoryview) -> None:
         """Head and body out, until the backend has all of it or answers early."""
         framed = self._framed(piece)
         if len(framed) <= JOINED:
-            self.stream.send_all(request + bytes(framed), self._timeouts.read)
+            stream.send_all(b"".join((request, framed)), self._timeouts.read)
         else:
-            self.stream.send_all(request, self._timeouts.read)
-            self.stream.send_all(framed, self._timeouts.read)
+            stream.send_all(request, self._timeouts.read)
+            stream.send_all(framed, self._timeouts.read)
         body = self.context.body
         if body is not None and not body.complete:
-            self._upload()
+            self._upload(stream, body)
 
     def _framed(self, piece: bytes | memoryview) -> bytes | memoryview:
         body = self.context.body
@@ -150,11 +167,8 @@ class Attempt:
         data = write.chunk(piece) if len(piece) else b""
         return data + LAST_CHUNK if body.complete else data
 
-    def _upload(self) -> None:
+    def _upload(self, stream: "Stream", body: RequestBody) -> None:
         """Pump the rest of the body, listening to the backend meanwhile."""
-        stream, body = self.stream, self.context.body
-        if body is None:
-            return
         listening = _Listening(stream, body.wake)
         self.context.cancel = listening.client_left
         try:

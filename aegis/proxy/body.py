@@ -20,7 +20,8 @@ SMALL: Final = 64 * 1024
 class Done(Protocol):
     """Told once how a response ended."""
 
-    def __call__(self, *, fit: bool) -> None: ...
+    def __call__(self, *, fit: bool) -> None:
+        """fit: the message ended cleanly and its connection may serve another request."""
 
 
 class ResponseBody:
@@ -99,7 +100,7 @@ class ResponseBody:
         data: bytes | bytearray = self._rest
         end = len(data)
         yield b""
-        buffer = b""
+        buffer = bytearray()
         while True:
             pieces, stop = reader.feed(data, 0, end)
             if reader.done:
@@ -108,9 +109,9 @@ class ResponseBody:
             if reader.done:
                 return
             if not buffer:
-                buffer = bytearray(SMALL)  # type: ignore[assignment]
+                buffer = bytearray(SMALL)
             data = buffer
-            end = self._read_into(memoryview(data))  # type: ignore[arg-type]
+            end = self._read_into(memoryview(buffer))
             if not end:
                 raise _aborted("closed within a chunked body")
 

@@ -34,6 +34,7 @@ class SecurityHeaders:
         self.app = app
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes | memoryview]:
+        """PEP 3333."""
         return self.app(environ, partial(_start_secured, start_response))
 
 

@@ -12,7 +12,7 @@ ROUNDS_OF_DECODING: Final = 2
 
 
 def has_dot_dot(path: bytes) -> bool:
-    """Whether a segment is `..`, with `/` and `\\` as separators and anything behind a `;` left out of account."""
+    r"""Whether a segment is `..`, with `/` and `\` as separators and anything behind a `;` left out of account."""
     segments = path.replace(b"\\", b"/").split(b"/")
     return any(segment.partition(b";")[0] == b".." for segment in segments)
 
@@ -69,6 +69,7 @@ class Validation:
         self.allow = f"Allow: {', '.join(methods)}\r\n".encode()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes | memoryview]:
+        """PEP 3333."""
         context: RequestContext = environ[KEY]
         if context.reason is Reason.OK:
             try:

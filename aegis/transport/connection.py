@@ -39,7 +39,8 @@ def dial(settings: DialSettings) -> socket.socket:
     DNS change cannot lead us elsewhere.
     """
     failure: OSError = OSError("no vetted address")
-    for family, host, port in settings.addresses:
+    for host, port in settings.addresses:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         sock = gevent_socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -52,7 +53,7 @@ def dial(settings: DialSettings) -> socket.socket:
             sock.close()
             raise
         else:
-            return sock  # type: ignore[no-any-return]
+            return sock
     raise failure
 
 

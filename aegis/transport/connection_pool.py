@@ -54,7 +54,6 @@ class Lifo:
 class _BackendPool:
     """What the pools of both schemes share."""
 
-    QueueCls = Lifo
     dial_settings: DialSettings
     idle_timeout: float
     pool: Any
@@ -113,12 +112,14 @@ class BackendHttpPool(_BackendPool, HTTPConnectionPool):
     """Plain connections."""
 
     ConnectionCls = BackendConnection
+    QueueCls = Lifo  # type: ignore[assignment]
 
 
 class BackendHttpsPool(_BackendPool, HTTPSConnectionPool):
     """TLS connections, verified against the system's authorities and the backend's name."""
 
     ConnectionCls = BackendTlsConnection
+    QueueCls = Lifo  # type: ignore[assignment]
 
 
 BackendPool = BackendHttpPool | BackendHttpsPool

@@ -17,7 +17,7 @@ from aegis.net.deadlines import NEVER
 from aegis.net.stream import Stream
 from aegis.reasons import ANSWERS, DeadlinePassedError, Reason, Refused
 from aegis.wire.exchange import Exchange, make_environ
-from aegis.wire.request_body import make_body
+from aegis.wire.request_body import RequestBody, make_body
 
 if TYPE_CHECKING:
     from aegis.wire.server import Server
@@ -44,7 +44,7 @@ class State(IntEnum):
 class Event(IntEnum):
     """What moves a client connection."""
 
-    BYTES = 0  # the first bytes of a head
+    BYTES = 0  # the first bytes of a head, but not all of it
     COMPLETE = 1  # a whole head, well-formed or refused
     KEPT = 2  # answered, the connection lives on
     CUT = 3  # answered with input left unread
@@ -53,8 +53,10 @@ class Event(IntEnum):
 
 TRANSITIONS: Final = {
     (State.FRESH, Event.BYTES): State.HEAD,
+    (State.FRESH, Event.COMPLETE): State.EXCHANGE,  # in one piece, as nearly always
     (State.FRESH, Event.DONE): State.CLOSED,  # closed or timed out without a byte
     (State.IDLE, Event.BYTES): State.HEAD,
+    (State.IDLE, Event.COMPLETE): State.EXCHANGE,
     (State.IDLE, Event.DONE): State.CLOSED,
     (State.HEAD, Event.COMPLETE): State.EXCHANGE,
     (State.HEAD, Event.DONE): State.CLOSED,  # the client left within a head
@@ -112,38 +114,37 @@ class Connection:
 
     def _serve(self, data: bytes) -> bytes:
         """Read one head and answer it; returns the bytes that came behind the request."""
-        stream = self.stream
+        stream, server = self.stream, self.server
         try:
             if not data:
                 data = stream.read_some(FIRST_READ)
                 if not data:
                     self.fire(Event.DONE)
                     return b""
-            fresh = self.state is State.FRESH
-            self.fire(Event.BYTES)
             end = data.find(head_buffer.END) + 2
-            if not 1 < end <= self.server.settings.max_header_bytes or data.startswith(b"\r"):
-                data, end = self._collect(data, fresh=fresh)
+            if not 1 < end <= server.settings.max_header_bytes or data.startswith(b"\r"):
+                data, end = self._collect(data)
                 if not end:
                     self.fire(Event.DONE)
                     return b""
             stream.deadline = NEVER
             started = monotonic()
-            method, target, block = self.server.heads.parse(data[:end])
+            method, target, block = server.heads.parse(data[:end])
         except Refused as refusal:
             return self._refuse(refusal)
         except DeadlinePassedError:
             if self.state is not State.HEAD:
                 raise
             return self._refuse(Refused(Reason.HEAD_TIMEOUT, "the head took too long"))
-        self.fire(Event.COMPLETE)
-        return self._run(method, target, block, data[end + 2 :], started)
+        context = RequestContext(self._identity(block), self.peer, method, target, block, started)
+        return self._run(context, data[end + 2 :])
 
-    def _collect(self, data: bytes, *, fresh: bool) -> tuple[bytes, int]:
+    def _collect(self, data: bytes) -> tuple[bytes, int]:
         """Read on until the head is whole: (bytes, where its fields end), 0 when the client left."""
         stream, settings = self.stream, self.server.settings
-        if not fresh:  # a fresh connection has had its deadline since it was accepted
+        if self.state is not State.FRESH:  # a fresh connection has had its deadline since it was accepted
             stream.deadline = stream.now() + settings.read_timeout
+        self.fire(Event.BYTES)
         while True:
             head = head_buffer.strip_empty_line(data)
             end = head_buffer.find_end(head, settings.max_header_bytes)
@@ -156,57 +157,52 @@ class Connection:
 
     # requests
 
-    def _run(self, method: str, target: bytes, block: Block, came: bytes, started: float) -> bytes:
-        server, peer = self.server, self.peer
-        identity = "%032x" % getrandbits(128)
-        if peer.trusted and _TRUSTED_ID.fullmatch(block.request_id):
-            identity = block.request_id.decode()
-        context = RequestContext(identity, peer, method, target, block, started)
+    def _identity(self, block: Block) -> str:
+        if self.peer.trusted and _TRUSTED_ID.fullmatch(block.request_id):
+            return block.request_id.decode()
+        return f"{getrandbits(128):032x}"
+
+    def _run(self, context: RequestContext, came: bytes) -> bytes:
+        """Answer one request; `came` lies behind its head. Returns what lies behind its body."""
+        server, stream, block = self.server, self.stream, context.block
         body = None
         if block.framing.has_body:
-            body = make_body(
-                block.framing,
-                server.settings.max_body_bytes,
-                self.stream,
-                came,
-                server.settings.read_timeout,
-                self._send_continue if block.expects_continue and not came else None,
-            )
-            context.body = body
+            body = context.body = self._body(block, came)
         if block.http11:
             context.interim = self._send_interim
-        exchange = Exchange(
-            context, self.stream, body, server.settings.write_timeout, keep=block.keep_alive and server.keeps
-        )
-        self._exchange(exchange, context)
-        if self.state is not State.IDLE:
-            return b""
-        return came if body is None else body.came
-
-    def _exchange(self, exchange: Exchange, context: RequestContext) -> None:
-        stream, server = self.stream, self.server
+        self.fire(Event.COMPLETE)
         self.context = context
         stream.watch()  # so that a client that leaves is noticed while we wait for the backend
-        exchange.run(server.application, make_environ(server.environ, context, exchange.body))
+        exchange = Exchange(
+            context, stream, body, server.settings.write_timeout, keep=block.keep_alive and server.keeps
+        )
+        exchange.run(server.application, make_environ(server.environ, context, body))
         self.context = None
-        if exchange.keep:
-            self.fire(Event.KEPT)
-            stream.deadline = stream.now() + server.settings.idle_timeout
-        elif not exchange.broken and (ANSWERS[context.reason].close or stream.peek() or exchange.body_left()):
-            self.fire(Event.CUT)
-        else:
-            self.fire(Event.DONE)
+        if not exchange.keep:
+            self.fire(self._last_event(exchange))
+            return b""
+        self.fire(Event.KEPT)
+        stream.deadline = stream.now() + server.settings.idle_timeout
+        return came if body is None else body.came
+
+    def _body(self, block: Block, came: bytes) -> RequestBody:
+        settings = self.server.settings
+        before_wait = self._send_continue if block.expects_continue and not came else None
+        return make_body(block.framing, settings.max_body_bytes, self.stream, came, settings.read_timeout, before_wait)
+
+    def _last_event(self, exchange: Exchange) -> Event:
+        """Closing with unread input would reset the answer away: that takes a linger."""
+        if exchange.broken:
+            return Event.DONE
+        unread = ANSWERS[exchange.context.reason].close or exchange.body_left() or self.stream.peek()
+        return Event.CUT if unread else Event.DONE
 
     def _refuse(self, refusal: Refused) -> bytes:
         """A refused head leaves by the same door as every request: through the stack, with its reason set."""
-        self.fire(Event.COMPLETE)
         self.stream.deadline = NEVER
-        context = RequestContext("%032x" % getrandbits(128), self.peer, "-", b"", NO_BLOCK, monotonic())
+        context = RequestContext(self._identity(NO_BLOCK), self.peer, "-", b"", NO_BLOCK, monotonic())
         context.reason, context.detail = refusal.reason, refusal.detail
-        self._exchange(
-            Exchange(context, self.stream, None, self.server.settings.write_timeout, keep=False), context
-        )
-        return b""
+        return self._run(context, b"")
 
     def _send_continue(self) -> None:
         self.stream.send_all(CONTINUE, self.server.settings.write_timeout)

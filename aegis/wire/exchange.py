@@ -172,6 +172,7 @@ class Exchange:
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         length = len(body)
         head = self._head(length)
+        data: bytes | memoryview
         if self._no_body or not length:
             data = head + LAST_CHUNK if self._chunked else head
         else:
@@ -179,7 +180,7 @@ class Exchange:
             if self._chunked:
                 data = b"".join((head, write.chunk(body), LAST_CHUNK))
             elif length < ONE_SEND:
-                data = head + body
+                data = b"".join((head, body))
             else:
                 self.stream.send_all(head, self.write_timeout)
                 data = body

@@ -15,7 +15,9 @@ CHUNKED_PIECE = 64 * 1024
 class RequestBody:
     """What both framings share: waiting under `read_timeout`, `Expect`, and the file methods of PEP 3333."""
 
-    def __init__(self, stream: Stream, came: bytes, read_timeout: float, before_wait: Callable[[], None] | None) -> None:
+    def __init__(
+        self, stream: Stream, came: bytes, read_timeout: float, before_wait: Callable[[], None] | None
+    ) -> None:
         self.stream = stream
         self.came = came  # bytes read with the head: body first, then whatever was pipelined behind it
         self.read_timeout = read_timeout

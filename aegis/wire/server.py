@@ -40,7 +40,7 @@ class WireSettings:
 class Server(WSGIServer):
     """gevent's WSGIServer with the strict wire: own handler class, raw sockets, a cap on connections."""
 
-    handler_class = Connection
+    handler_class = Connection  # type: ignore[assignment]
 
     def __init__(
         self, listener: Any, application: WsgiApp, settings: WireSettings, deadlines: Deadlines, heads: RequestHeads
@@ -51,22 +51,22 @@ class Server(WSGIServer):
         self.connections: set[Connection] = set()
         self.keeps = True  # False while stopping: every answer then says Connection: close
         self.peer_of: Callable[[tuple[Any, ...]], Peer] = lru_cache(maxsize=4096)(self._peer_of)
-        super().__init__(listener, application, spawn=Pool(settings.max_connections), log=None)
+        super().__init__(listener, application, spawn=Pool(settings.max_connections), log=None)  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         return f"<Server {self.address} {len(self.connections)} connections>"
 
-    def do_read(self) -> tuple[_socket.socket, tuple[Any, ...]] | None:
+    def do_read(self) -> tuple[_socket.socket, tuple[Any, ...]] | None:  # type: ignore[override]
         """Accept one connection as a plain socket: gevent's own carries two watchers that nobody here needs."""
         try:
-            fd, address = self.socket._accept()  # noqa: SLF001 - the only way to a bare descriptor
+            fd, address = self.socket._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - the only way to a bare descriptor
         except BlockingIOError:
             return None
         return _socket.socket(fileno=fd), (address[0],)
 
     def update_environ(self) -> None:
         """What every request's environ holds. The name is the listen address: a look-up could block the start."""
-        host, port = self.address[:2]
+        host, port = self.socket.getsockname()[:2]
         self.environ.update({"SERVER_NAME": host, "SERVER_PORT": str(port), "wsgi.input": BytesIO()})
         self.environ.pop("GATEWAY_INTERFACE", None)
 

@@ -49,7 +49,7 @@ def refused_start(path, address, backend):
     [
         (("  port: ", "  prot: 1\n  port: "), 3, ["server.prot", "port"]),
         (("weight: 1", "weight: -1"), 6, ["weight", "-1"]),
-        (("weight: 1", "weight: 0"), 6, ["weight"]),
+        (("weight: 1", "weight: 0"), 5, ["weight"]),
         (("weight: 1", "weight: heavy"), 6, ["weight", "heavy"]),
         (("development:", "server:\n  read_timeout: 1s\ndevelopment:"), 7, ["server"]),
         (("development:", "develompent:"), 7, ["development"]),

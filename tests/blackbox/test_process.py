@@ -122,7 +122,7 @@ def test_event_stream_is_aborted_by_a_stop_and_never_ended_cleanly(backend):
         connection.wait_until_peer_leaves(15)
 
     backend.on("/events", script)
-    with AegisProcess(config_for([backend])) as aegis, RawClient(aegis.address, timeout=10) as client:
+    with AegisProcess(config_for([backend])) as aegis, RawClient(aegis.address, timeout=4) as client:
         client.request("GET", "/events")
         assert client.read_head().status == 200
         assert client.read_chunk() == b"data: 1\n\n"

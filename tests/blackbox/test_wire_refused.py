@@ -87,8 +87,9 @@ def test_refused_with_its_reason_and_nothing_forwarded(case, how, outcomes):
     assert set(line) >= ACCESS_FIELDS
     assert line["status"] == outcome.response.status
     check_refusal(outcome.response, line["reason"], to_head=case.to_head)
-    assert outcome.ended is REFUSALS[line["reason"]].closes
-    assert outcome.served_again is not REFUSALS[line["reason"]].closes
+    assert outcome.ended is not outcome.served_again
+    if not case.unknown_length:  # kept only if at most 64 KiB are still to come: of a chunked body no one can tell
+        assert outcome.ended is REFUSALS[line["reason"]].closes
     assert outcome.completed == []
     assert b"/smuggled" not in outcome.received
     if not case.streamed:

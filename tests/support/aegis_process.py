@@ -91,7 +91,8 @@ class AegisProcess:
         self.read_output = read_output
         self.lines: list[str] = []
         self.log: list[dict[str, Any]] = []
-        self.address: tuple[str, int] = (config["server"]["host"], config["server"]["port"])
+        host, port = config["server"]["host"], config["server"]["port"]
+        self.address: tuple[str, int] = ({"::": "127.0.0.1", "0.0.0.0": "127.0.0.1"}.get(host, host), port)
         self._errors = bytearray()
         self._readers: list[gevent.Greenlet] = []
 

@@ -27,6 +27,10 @@ class RefusedCase:
         return self.name.startswith("streamed_")
 
     @property
+    def unknown_length(self) -> bool:
+        return b"\r\nTransfer-Encoding: chunked\r\n" in self.raw
+
+    @property
     def to_head(self) -> bool:
         return self.raw.startswith(b"HEAD ")
 

@@ -78,7 +78,7 @@ class RawClient:
     ) -> None:
         self.timeout = timeout
         self.buffer = bytearray()
-        self.socket = socket.socket()
+        self.socket = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
         try:
             self.socket.settimeout(timeout)
             if receive_buffer:
@@ -111,7 +111,7 @@ class RawClient:
         self.socket.sendall(data)
 
     def send_byte_by_byte(self, data: bytes) -> None:
-        """Each byte in a segment of its own; ends early when the peer answers or leaves."""
+        """Each byte in a segment of its own; ends early when the peer leaves."""
         for index in range(len(data)):
             try:
                 self.socket.sendall(data[index : index + 1])
@@ -119,8 +119,6 @@ class RawClient:
                 return
             # A pause where a parser changes its state; elsewhere only a chance for others to run.
             gevent.sleep(0.0005 if data[index] in b"\r\n: " else 0)
-            if index % 8 == 0 and self.readable():
-                return
 
     def request(self, method: str, target: str, fields: Fields | None = None, body: bytes = b"", **keys: str) -> None:
         """Send a well-formed request; Host is `keys["host"]` or example.test, a body gets its length."""
