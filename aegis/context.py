@@ -74,6 +74,7 @@ class RequestContext:
         "detail",
         "extra",
         "id",
+        "id_line",
         "interim",
         "method",
         "on_end",
@@ -87,6 +88,7 @@ class RequestContext:
 
     def __init__(self, identity: str, peer: Peer, method: str, target: bytes, block: "Block", started: float) -> None:
         self.id = identity
+        self.id_line = b"X-Request-ID: %b\r\n" % identity.encode()  # the same, toward either side
         self.peer = peer
         self.method = method
         self.target = target  # in origin form, else as it came, never cleaned

@@ -23,13 +23,13 @@ class RequestHeads:
         """(method, target toward the backend, block) of a head without its empty line. Raises Refused."""
         method, _, rest = head.partition(b" ")
         target, _, key = rest.partition(b" ")
-        block = self.memo.get(key)
+        block = self.memo.new.get(key) or self.memo.get(key)  # the first half alone is the hot path
         if block is None:
             line, _, _ = head.partition(b"\r\n")
             request_line.split(line)  # the line is judged before the fields
             block = blocks.parse(key)
             self.memo.offer(key, block)
-        name = request_line.check_method(method)
+        name = request_line.METHODS.get(method) or request_line.check_method(method)
         if target.translate(None, _PLAIN_TARGET) or not target.startswith(b"/"):
             target = request_line.check_target(name, target, block.host)
         if block.websocket and name != "GET":

@@ -16,7 +16,7 @@ _PLAIN: Final = _VISIBLE.replace(b"#", b"")
 _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::(\d{1,5}))?")
 _ABSOLUTE: Final = re.compile(rb"(https?)://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
 _DEFAULT_PORTS: Final = {b"http": b"80", b"https": b"443"}
-_METHODS: Final = {name: name.decode() for name in (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")}
+METHODS: Final = {name: name.decode() for name in (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")}
 
 
 def split(line: bytes) -> tuple[str, bytes, bytes]:
@@ -32,7 +32,7 @@ def split(line: bytes) -> tuple[str, bytes, bytes]:
 
 def check_method(method: bytes) -> str:
     """The method as text; whether it is allowed is for the validation layer to say."""
-    known = _METHODS.get(method)
+    known = METHODS.get(method)
     if known is not None:
         return known
     if not TOKEN.fullmatch(method):

@@ -110,7 +110,7 @@ class ResponseHeads:
 
     def parse(self, raw: bytes) -> Head:
         """A head with the CRLF of its last field, without its empty line. Raises ResponseHeadError."""
-        head = self.memo.get(raw)
+        head = self.memo.new.get(raw) or self.memo.get(raw)  # the first half alone is the hot path
         if head is None:
             head = parse(raw)
             self.memo.offer(raw, head)

@@ -22,17 +22,17 @@ WRITE: Final = 2
 class Stream:
     """A non-blocking socket with one reader and one writer at most, each a greenlet.
 
-    `deadline` (loop clock, seconds) bounds whatever wait is under way; the sweep enforces it. `on_event` is called in
+    `armed`: the read watcher runs. `deadline` (loop clock, seconds) bounds whatever wait is under way; the sweep enforces it. `on_event` is called in
     the hub when the socket turns readable (or the deadline passes) while no greenlet waits: a pooled connection that
     its backend closes, a client that leaves. It must not block and not raise.
     """
 
     __slots__ = (
-        "_armed",
         "_deadlines",
         "_hub",
         "_watcher",
         "_write_watcher",
+        "armed",
         "deadline",
         "now",
         "on_event",
@@ -57,7 +57,7 @@ class Stream:
         self.writer: Any = None
         self.on_event: Callable[[], None] | None = None
         self._hub = hub
-        self._armed = False
+        self.armed = False
         self._watcher = hub.loop.io(sock.fileno(), READ)
         self._write_watcher: Any = None
         self._deadlines = deadlines
@@ -71,9 +71,9 @@ class Stream:
 
     def wait_read(self) -> None:
         """Wait until the socket is readable. Raises DeadlinePassedError, or what `interrupt` was given."""
-        if not self._armed:
+        if not self.armed:
             self._watcher.start(self._readable)
-            self._armed = True
+            self.armed = True
         self.reader = getcurrent()
         try:
             self._hub.switch()
@@ -87,9 +87,9 @@ class Stream:
         their turn (a loop that tries first gives 500 ms of p99 to everyone else).
         """
         while True:
-            if not self._armed:
+            if not self.armed:
                 self._watcher.start(self._readable)
-                self._armed = True
+                self.armed = True
             self.reader = getcurrent()
             try:
                 self._hub.switch()  # as wait_read, without its call: this line runs twice per request
@@ -130,15 +130,15 @@ class Stream:
 
     def pause(self) -> None:
         """Stop watching for readability until the next wait."""
-        if self._armed:
+        if self.armed:
             self._watcher.stop()
-            self._armed = False
+            self.armed = False
 
     def watch(self) -> None:
         """Watch for readability although nobody waits, so that `on_event` is called."""
-        if not self._armed:
+        if not self.armed:
             self._watcher.start(self._readable)
-            self._armed = True
+            self.armed = True
 
     # writing
 
@@ -216,7 +216,7 @@ class Stream:
         self.on_event = None
         self._watcher.stop()
         self._watcher.close()
-        self._armed = True  # nobody may start the closed watcher again
+        self.armed = True  # nobody may start the closed watcher again
         if self._write_watcher is not None:
             self._write_watcher.stop()
             self._write_watcher.close()

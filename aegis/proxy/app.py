@@ -92,12 +92,7 @@ class ProxyApp:
             ours = block.forward_trusted + block.peer_fields(peer.address, self.scheme)
         else:
             ours = block.forward + peer.forwarded
-        return b"%b %b HTTP/1.1\r\n%bX-Request-ID: %b\r\n\r\n" % (
-            context.method.encode(),
-            context.target,
-            ours,
-            context.id.encode(),
-        )
+        return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (context.method.encode(), context.target, ours, context.id_line)
 
 
 def refuse(context: RequestContext, start_response: StartResponse) -> Body:

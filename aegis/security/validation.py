@@ -23,8 +23,6 @@ def check_path(target: bytes) -> None:
     The path is only looked at: what goes to the backend is the target byte for byte.
     """
     path = target.partition(b"?")[0]
-    if b".." not in path and b"%" not in path:
-        return
     for _ in range(ROUNDS_OF_DECODING + 1):
         # [SECURITY] PathTraversal: backends decode once or twice, so a `..` must not appear at any of these depths.
         if has_dot_dot(path):
@@ -86,11 +84,13 @@ class Validation:
             raise Refused(Reason.METHOD_NOT_ALLOWED, context.method)
         block = context.block
         # [SECURITY] HostWhitelist: a name we do not serve is DNS rebinding, a scan or a mistake.
-        if block.host_name not in self.hosts:
+        if block.host_name not in self.hosts.exact and block.host_name not in self.hosts:
             raise Refused(
                 Reason.HOST_NOT_ALLOWED, f"{block.host_name!r} is not served; server.allowed_hosts would allow it"
             )
-        check_path(context.target)
+        target = context.target
+        if b".." in target or b"%" in target:
+            check_path(target)
         # [SECURITY] BodySize: what is declared is judged here, what is counted while it streams by the body itself.
         length = block.framing.length
         if length is not None and length > self.max_body_bytes:

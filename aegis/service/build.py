@@ -101,7 +101,7 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
         config=config,
         backends=states,
         deadlines=deadlines,
-        application=build_stack(proxy, config, writer.put),
+        application=build_stack(proxy.__call__, config, writer.put),
         request_heads=request_heads,
         response_heads=response_heads,
         writer=writer,

@@ -7,6 +7,7 @@ by it; the peer is one of the vetted addresses.
 import _socket
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -64,6 +65,9 @@ class _Exchanging:
     stream: Stream | None = None
     served = 0
     """Requests answered over this connection; more than 0 = it may have died while it was parked."""
+
+    on_idle_event: Callable[[], None] | None = None
+    """Called while the connection is parked and its socket turns readable or its time is over; set by the pool."""
 
     sock: Any
 

@@ -1,7 +1,7 @@
 """urllib3's pools, at their extension points: a `PoolManager` per backend whose pools exchange bytes on Streams.
 
-`urlopen` itself is not used: it re-encodes targets and costs some 60 µs. `take`, `park` and `discard` go through the
-pool's own `_get_conn` and `_put_conn`, so that its bounds and counters hold.
+`urlopen` itself is not used: it re-encodes targets and costs some 60 µs. `take`, `park` and `discard` work on the
+pool's own queue, bounds and counters instead; connections are made by the pool and closed with it.
 """
 
 import queue
@@ -61,12 +61,14 @@ class _BackendPool:
 
     def take(self) -> Connection:
         """A parked connection, or a new one that is not connected yet."""
+        # What urllib3's _get_conn does, without its search for dropped connections: those have left the pool already.
+        items = self.pool.items
+        connection: Connection | None = items.pop() if items else None
+        if connection is None:
+            return self.take_fresh()
         self.num_requests += 1
-        connection: Connection = self._get_conn()  # type: ignore[attr-defined]
         stream = connection.stream
-        if stream is None:
-            connection.dial_settings = self.dial_settings
-        else:
+        if stream is not None:
             stream.on_event = None
             stream.deadline = NEVER
         return connection
@@ -76,21 +78,24 @@ class _BackendPool:
         self.num_requests += 1
         connection: Connection = self._new_conn()  # type: ignore[attr-defined]
         connection.dial_settings = self.dial_settings
+        connection.on_idle_event = partial(self.drop, connection)
         return connection
 
     def park(self, connection: Connection) -> None:
         """Give a connection back for the next request; closes it when `max_idle_per_backend` are parked."""
         stream = connection.stream
         connection.served += 1
-        if stream is None or len(self.pool.items) >= self.pool.maxsize:
+        items = self.pool.items
+        if stream is None or len(items) >= self.pool.maxsize:
             connection.close()
             return
         # A backend that closes an idle connection, or sends unasked, makes the watcher fire: it leaves the pool then
         # and there, so that a stale one is hardly ever picked.
-        stream.on_event = partial(self.drop, connection)
+        stream.on_event = connection.on_idle_event
         stream.deadline = stream.now() + self.idle_timeout
-        stream.watch()
-        self._put_conn(connection)  # type: ignore[attr-defined]
+        if not stream.armed:
+            stream.watch()
+        items.append(connection)
 
     def drop(self, connection: Connection) -> None:
         """Close a parked connection and take it out of the pool."""

@@ -66,6 +66,10 @@ TRANSITIONS: Final = {
     (State.LINGER, Event.DONE): State.CLOSED,
 }  # a pair that is absent cannot happen: KeyError is a bug of ours
 
+# On the hot path: a member looked up in its enum costs as much as the table itself.
+_COMPLETE: Final = Event.COMPLETE
+_KEPT: Final = Event.KEPT
+
 
 class Connection:
     """Handler class: made per accepted socket, `handle` runs in the connection's own greenlet."""
@@ -170,9 +174,10 @@ class Connection:
             body = context.body = self._body(block, came)
         if block.http11:
             context.interim = self._send_interim
-        self.fire(Event.COMPLETE)
+        self.state = TRANSITIONS[self.state, _COMPLETE]
         self.context = context
-        stream.watch()  # so that a client that leaves is noticed while we wait for the backend
+        if not stream.armed:
+            stream.watch()  # so that a client that leaves is noticed while we wait for the backend
         exchange = Exchange(
             context, stream, body, server.settings.write_timeout, keep=block.keep_alive and server.keeps
         )
@@ -181,7 +186,7 @@ class Connection:
         if not exchange.keep:
             self.fire(self._last_event(exchange))
             return b""
-        self.fire(Event.KEPT)
+        self.state = TRANSITIONS[self.state, _KEPT]
         stream.deadline = stream.now() + server.settings.idle_timeout
         return came if body is None else body.came
 

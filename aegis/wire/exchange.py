@@ -30,6 +30,8 @@ ONE_SEND: Final = 64 * 1024
 DRAINED: Final = 64 * 1024
 """Bytes of an unread request body that are read off so that the connection can be kept."""
 
+_CLOSE: Final = b"Connection: close\r\n\r\n"
+_KEEP_ALIVE: Final = b"Connection: keep-alive\r\n\r\n"  # for 1.0 clients, which would else expect the close
 _NO_BODY: Final = frozenset({"204", "304"})
 
 
@@ -99,7 +101,8 @@ class Exchange:
         except Refused as refusal:
             self._fail(refusal.reason, refusal.detail)
         finally:
-            context.bytes_in = 0 if self.body is None else self.body.taken
+            if self.body is not None:
+                context.bytes_in = self.body.taken
             if context.on_end is not None:
                 context.on_end(context)
 
@@ -118,29 +121,31 @@ class Exchange:
 
     # the head
 
-    def _head(self, known: int | None) -> bytes:
-        """The head's bytes, empty line included. known: the body's length when all of it is at hand."""
+    def _head(self, known: int | None) -> list[bytes | memoryview]:
+        """The head's bytes in parts, empty line included. known: the body's length when all of it is at hand."""
         context, fields, status = self.context, self._fields, self._status
         context.status = int(status[:3])
+        self._head_sent = True
         self._no_body = context.method == "HEAD" or status[:3] in _NO_BODY
         if type(fields) is Head:
             wire, has_date, declared = fields.wire, fields.has_date, fields.framing.length
         else:
             wire, has_date, declared = _foreign(status, fields)
-        parts = [wire, b"X-Request-ID: %b\r\n" % context.id.encode(), context.extra]
+        self._left = declared
+        parts: list[bytes | memoryview] = [wire, context.id_line, context.extra]
         if not has_date:
             parts.append(write.date_line())
-        self._left = declared
         if declared is None and not self._no_body:
             parts.append(self._frame(known))
-        self._settle_keep()
+        if context.reason is not Reason.OK or context.close or self.body is not None:
+            self._settle_keep()
         if not self.keep:
-            parts.append(b"Connection: close\r\n")
-        elif not context.block.http11:
-            parts.append(b"Connection: keep-alive\r\n")
-        parts.append(b"\r\n")
-        self._head_sent = True
-        return b"".join(parts)
+            parts.append(_CLOSE)
+        elif context.block.http11:
+            parts.append(b"\r\n")
+        else:
+            parts.append(_KEEP_ALIVE)
+        return parts
 
     def _frame(self, known: int | None) -> bytes:
         """Say how long a body of undeclared length is; a 1.0 client reads until the close."""
@@ -171,21 +176,19 @@ class Exchange:
         """All of the body is at hand: head and body leave in one send when they are small."""
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         length = len(body)
-        head = self._head(length)
-        data: bytes | memoryview
-        if self._no_body or not length:
-            data = head + LAST_CHUNK if self._chunked else head
-        else:
-            self._count(length)
+        parts = self._head(length)
+        if not self._no_body:
+            self.context.bytes_out = length
             if self._chunked:
-                data = b"".join((head, write.chunk(body), LAST_CHUNK))
-            elif length < ONE_SEND:
-                data = b"".join((head, body))
+                parts += (write.chunk(body), LAST_CHUNK) if length else (LAST_CHUNK,)
             else:
-                self.stream.send_all(head, self.write_timeout)
-                data = body
-        self.stream.send_all(data, self.write_timeout)
-        self._check_end()
+                parts.append(body)
+                if self._left is not None and self._left != length:
+                    raise AssertionError("Content-Length and body disagree")
+        if length < ONE_SEND:
+            self.stream.send_all(b"".join(parts), self.write_timeout)
+        else:
+            self._send_parts(parts)
 
     def _send_pieces(self, result: "Iterable[bytes | memoryview]") -> None:
         """Pieces leave as they come. An empty first one sends the head alone: the body may take its time."""
@@ -210,7 +213,7 @@ class Exchange:
     def _write(self, piece: bytes | memoryview) -> None:
         parts: list[bytes | memoryview] = []
         if not self._head_sent:
-            parts.append(self._head(None))
+            parts += self._head(None)
         if len(piece) and not self._no_body:
             self._count(len(piece))
             parts.append(write.chunk(piece) if self._chunked and len(piece) < ONE_SEND else piece)
