@@ -191,6 +191,18 @@ def test_malformed_head_of_the_backend_is_a_bad_gateway(aegis, backend, client, 
     assert client.get("/next").body == b"hello"
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [[("X-Large", "a" * 60_000)], [("Set-Cookie", f"c{number}={'a' * 200}") for number in range(250)]],
+    ids=["one-field", "250-fields"],
+)
+def test_head_of_the_backend_up_to_64_kib_passes(backend, client, fields):
+    backend.on("/large-head", answer(fields=fields, body=b"hello"))
+    response = client.get("/large-head")
+    assert [line for line in response.fields if line[0] == fields[0][0]] == fields
+    assert response.body == b"hello"
+
+
 @pytest.mark.parametrize("phrase", [b" ", b" Caf\xe9", b" a\tb"])
 def test_reason_phrase_of_the_backend_may_be_anything_visible(backend, client, phrase):
     backend.on("/phrase", b"HTTP/1.1 200" + phrase + b"\r\nContent-Length: 0\r\n\r\n")

@@ -157,3 +157,20 @@ def test_version_is_one_line():
     result = run_aegis("--version")
     assert result.returncode == 0
     assert re.fullmatch(r"aegis \d+\.\d+\.\d+\S*\n", result.stdout)
+
+
+def test_check_passes_a_good_file_and_prints_what_is_in_effect(tmp_path, backend):
+    path, address = write(tmp_path, backend)
+    mark = backend.mark()
+    result = run_aegis("check", "-c", str(path))
+    assert result.returncode == 0, result
+    assert str(address[1]) in result.stdout
+    assert "response_header_timeout" in result.stdout, "defaults are part of it"
+    assert mark.received() == b""
+
+
+def test_check_refuses_what_a_start_refuses_in_the_same_words(tmp_path, backend):
+    path, address = write(tmp_path, backend, ("weight: 1", "weight: -1"))
+    result = run_aegis("check", "-c", str(path))
+    assert result.returncode == 2
+    assert result.stderr == refused_start(path, address, backend)

@@ -11,10 +11,17 @@ from tests.support.cases import accepted_cases
 from tests.support.contract import check_every_response
 from tests.support.raw_client import ConnectionEndedError, RawClient
 
-CONFIG = {"server": {"read_timeout": "300ms", "max_body_bytes": 4096, "allowed_hosts": ["example.test", "*.wild.test"]}}
+CONFIG = {
+    "server": {
+        "read_timeout": "300ms",
+        "idle_timeout": "300ms",
+        "max_body_bytes": 4096,
+        "allowed_hosts": ["example.test", "*.wild.test"],
+    }
+}
 
 SEED = 20_240_229
-COUNT = 1500
+COUNT = 3000
 ODD = [
     b"\r",
     b"\n",
@@ -54,15 +61,16 @@ def mutations():
 
 
 def answers_to(aegis, raw):
-    """All that comes back on one connection."""
+    """All that comes back on one connection; its end must fall between two responses."""
     answers = []
     with RawClient(aegis.address) as client:
         client.send(raw)
         try:
             while True:
                 answers.append(client.read_response("HEAD" if raw.lstrip().startswith(b"HEAD ") else "GET"))
-        except ConnectionEndedError as ended:
-            assert ended.received == b""
+        except ConnectionEndedError as end:
+            if end.received:
+                raise
     return answers
 
 
@@ -77,7 +85,7 @@ def test_damaged_requests_are_answered_well_formed_or_not_at_all(aegis, mutation
         except (AssertionError, OSError) as error:
             faults.append(f"{raw!r}: {error!r}")
 
-    pool = Pool(25)
+    pool = Pool(100)
     for raw in mutations:
         pool.spawn(run, raw)
     pool.join()
