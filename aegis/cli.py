@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -12,6 +12,12 @@ from aegis.config import load
 from aegis.config.errors import ConfigErrors
 from aegis.config.schema import Config
 from aegis.version import __version__
+
+if TYPE_CHECKING:
+    from aegis.config.check import Fault
+    from aegis.pool.backend import Backend
+
+T = TypeVar("T")
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
@@ -73,51 +79,64 @@ def completion(shell: str) -> None:
 def _run(path: str, backends: tuple[str, ...], log_level: str | None) -> int:
     from aegis.service import build, lifecycle, limits
 
-    if backends:
-        source = "--backend"
-        config = _or_exit(lambda: _opened(load.from_backends(backends)))
-    else:
-        source = path
-        config = _or_exit(lambda: load.load_file(path, os.environ))
-    vetted = _or_exit(lambda: build.vet_backends(config, source))
-    descriptors = limits.raise_descriptor_limit()
-    cap = limits.clamp_connections(config.server.max_connections, descriptors)
+    source = "--backend" if backends else path
+    config, vetted = _named_on_the_command_line(backends) if backends else _from_file(path)
+    cap = limits.clamp_connections(config.server.max_connections, limits.raise_descriptor_limit())
     try:
         parts = build.build(config, vetted, max_connections=cap)
-        service = lifecycle.Service(parts, source=source, log_level=log_level or config.logging.level)
-        return service.run()
+        return lifecycle.Service(parts, source=source, log_level=log_level or config.logging.level).run()
     except OSError as error:
         click.echo(f"aegis: cannot start on {config.server.host}:{config.server.port}: {error}", err=True)
         return EXIT_FAILED
 
 
-def _opened(config: Config) -> Config:
-    """`--backend` opens exactly the networks of the addresses it names, and says so."""
-    from aegis.service.build import networks_of
+def _from_file(path: str) -> "tuple[Config, list[Backend]]":
+    """The configuration and its vetted backends; nothing is opened before both are right."""
+    from aegis.service.build import vet_backends
 
+    vetted: list[Backend] = []
+
+    def vet(config: Config) -> "list[Fault]":
+        backends, faults = vet_backends(config)
+        vetted.extend(backends)
+        return faults
+
+    config = _or_exit(lambda: load.load_file(path, os.environ, vet))
+    return config, vetted
+
+
+def _named_on_the_command_line(specs: tuple[str, ...]) -> "tuple[Config, list[Backend]]":
+    """`--backend` opens exactly the networks of the addresses it names, and says so."""
+    from aegis.service.build import networks_of, vet_backends
+
+    config = _or_exit(lambda: load.from_backends(specs))
     networks = networks_of(config)
     if networks:
         click.echo(f"aegis: --backend opens {', '.join(networks)}", err=True)
-    return load.with_networks(config, networks)
+    config = load.with_networks(config, networks)
+    vetted, faults = vet_backends(config)
+    if faults:
+        errors = ConfigErrors([load.option_error(fault, specs) for fault in faults])
+        click.echo(str(errors), err=True)
+        sys.exit(EXIT_CONFIG)
+    return config, vetted
 
 
 def _check(path: str) -> None:
     from aegis.config.reference import dump
-    from aegis.service import build, limits
+    from aegis.service import limits
 
-    config = _or_exit(lambda: load.load_file(path, os.environ))
-    _or_exit(lambda: build.vet_backends(config, path))
-    cap = limits.clamp_connections(config.server.max_connections, limits.raise_descriptor_limit())
-    if cap < config.server.max_connections:
+    config, _ = _from_file(path)
+    wanted = config.server.max_connections
+    cap = limits.clamp_connections(wanted, limits.raise_descriptor_limit())
+    if cap < wanted:
         click.echo(
-            f"aegis: warning: server.max_connections is {config.server.max_connections}, but the limit of open files "
-            f"admits {cap}",
-            err=True,
+            f"aegis: warning: server.max_connections is {wanted}, but the limit of open files admits {cap}", err=True
         )
     click.echo(dump(config), nl=False)
 
 
-def _or_exit(call: Callable[[], Any]) -> Any:
+def _or_exit(call: Callable[[], T]) -> T:
     try:
         return call()
     except ConfigErrors as errors:

@@ -72,6 +72,7 @@ class RequestContext:
         "cancel",
         "close",
         "detail",
+        "endless",
         "extra",
         "id",
         "id_line",
@@ -105,6 +106,7 @@ class RequestContext:
         self.backend: Backend | None = None
         self.attempts = 0
         self.backend_ms: float | None = None  # to response headers
+        self.endless = False  # the answer is an event stream
         self.cancel: Callable[[], None] | None = None  # ends the wait for the backend; only from a hub callback
 
         self.reason = Reason.OK

@@ -1,7 +1,7 @@
 """A file, a text or `--backend` arguments → Config, or all that is wrong with it at once. Opens nothing else."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,14 +20,26 @@ _WEIGHT: Final = re.compile(r"(.*)@([0-9]+)", re.ASCII | re.DOTALL)
 _OPTION: Final = "--backend"
 
 
-def load_file(path: str, environ: Mapping[str, str]) -> Config:
-    """The configuration in the file; ConfigErrors for a file that cannot be read or is not right."""
+Rule = Callable[[Config], Iterable[Fault]]
+
+
+def no_more(config: Config) -> Iterable[Fault]:
+    """No rule beyond those of `check`."""
+    del config
+    return ()
+
+
+def load_file(path: str, environ: Mapping[str, str], further: Rule = no_more) -> Config:
+    """The configuration in the file; ConfigErrors for a file that cannot be read or is not right.
+
+    further: a rule that is asked once the file is right in itself, for what only a look outside can tell.
+    """
     try:
         with Path(path).open("rb") as file:
             raw = file.read(_LARGEST_FILE + 1)
         if len(raw) > _LARGEST_FILE:
             raise _refused(path, 0, "is larger than 1 MiB, which no configuration is")
-        return load_text(raw.decode("utf-8-sig"), path, environ)
+        return load_text(raw.decode("utf-8-sig"), path, environ, further)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise _refused(path, line, "is not UTF-8 text; save it as UTF-8") from None
@@ -38,8 +50,8 @@ def load_file(path: str, environ: Mapping[str, str]) -> Config:
         raise _refused(path, 0, f"cannot be read: {reason}") from None
 
 
-def load_text(text: str, name: str, environ: Mapping[str, str]) -> Config:
-    """The configuration in the text, whose errors call it `name`."""
+def load_text(text: str, name: str, environ: Mapping[str, str], further: Rule = no_more) -> Config:
+    """The configuration in the text, whose errors call it `name`; `further` as for load_file."""
     try:
         root = parse(text)
     except YamlError as fault:
@@ -49,15 +61,18 @@ def load_text(text: str, name: str, environ: Mapping[str, str]) -> Config:
     reading = Reading(name, environ)
     config = read_config(root, reading)
     errors = reading.errors + [
-        ConfigError(
-            name, _nearest_line(reading.lines, fault.path), fault.path, reading.texts.get(fault.path), fault.message
-        )
-        for fault in faults(config)
-        if all(map(reading.sound, (fault.path, *fault.others)))
+        _located(fault, reading) for fault in faults(config) if all(map(reading.sound, (fault.path, *fault.others)))
     ]
+    if not errors:
+        errors = [_located(fault, reading) for fault in further(config)]
     if errors:
         raise ConfigErrors(errors)
     return config
+
+
+def _located(fault: Fault, reading: Reading) -> ConfigError:
+    line = _nearest_line(reading.lines, fault.path)
+    return ConfigError(reading.file, line, fault.path, reading.texts.get(fault.path), fault.message)
 
 
 def from_backends(specs: Sequence[str]) -> Config:
@@ -76,7 +91,7 @@ def from_backends(specs: Sequence[str]) -> Config:
             share = 1
         entries.append(BackendEntry(url=match[1] if match else spec, weight=share))
     config = Config(backends=tuple(entries))
-    errors += [_option_error(fault, specs) for fault in faults(config)]
+    errors += [option_error(fault, specs) for fault in faults(config)]
     if errors:
         raise ConfigErrors(errors)
     return config
@@ -87,7 +102,8 @@ def with_networks(config: Config, networks: Iterable[str]) -> Config:
     return replace(config, security=replace(config.security, allowed_backend_networks=tuple(networks)))
 
 
-def _option_error(fault: Fault, specs: Sequence[str]) -> ConfigError:
+def option_error(fault: Fault, specs: Sequence[str]) -> ConfigError:
+    """The fault of a configuration made by `from_backends`, told by the option it came from."""
     index = re.match(r"backends\[(\d+)\]", fault.path)
     return ConfigError(_OPTION, 0, "", specs[int(index[1])] if index else None, fault.message)
 

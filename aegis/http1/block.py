@@ -164,6 +164,8 @@ class _Builder:
         if kind in _IN_PLACE:
             if kind is Kind.LENGTH and value.isdigit():
                 value = b"%d" % int(value[:20])  # re-printed: `007` is legal and read differently by some
+            elif kind is Kind.CODING:
+                value = b"chunked"  # the only one there is by now, in its usual case
             self.forward.append(b"%b: %b\r\n" % (name, value))
             self.named.append(b"")  # a name that no Connection token strips
 
@@ -179,7 +181,7 @@ class _Builder:
         block.keep_alive = block.http11
         if not values:
             return
-        tokens = {token.strip(b" \t").lower() for value in values for token in value.split(b",")}
+        tokens = {token.strip(b" \t").lower() for value in values for token in value.split(b",")} - {b""}
         if b"close" in tokens:
             block.keep_alive = False
         elif b"keep-alive" in tokens:

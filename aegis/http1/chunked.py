@@ -56,9 +56,10 @@ class ChunkReader:
     size included, so that a limit can be judged before the data comes. Trailers are checked and dropped.
     """
 
-    __slots__ = ("_left", "_line", "_overhead", "_trailers", "done", "total")
+    __slots__ = ("_forbidden", "_left", "_line", "_overhead", "_trailers", "done", "total")
 
-    def __init__(self) -> None:
+    def __init__(self, forbidden: frozenset[bytes] = FORBIDDEN_TRAILERS) -> None:
+        self._forbidden = forbidden  # trailer names that are refused; the others are dropped
         self.done = False
         self.total = 0
         self._left = 0  # data bytes of this chunk and its CRLF still to come: above 2 data, then the CRLF
@@ -141,7 +142,7 @@ class ChunkReader:
         except llhttp.FieldSyntaxError as error:
             raise ChunkError(f"malformed trailer: {error}") from error
         for name, _ in fields:
-            if name.lower() in FORBIDDEN_TRAILERS:
+            if name.lower() in self._forbidden:
                 raise ChunkError("a trailer that may not stand behind a body")
 
     def _spend(self, overhead: int) -> None:

@@ -6,7 +6,6 @@ from aegis.http1 import block as blocks
 from aegis.http1 import request_line
 from aegis.http1.block import Block
 from aegis.http1.memo import Memo
-from aegis.reasons import Reason, Refused
 
 Head = tuple[str, bytes, Block]
 
@@ -32,6 +31,4 @@ class RequestHeads:
         name = request_line.METHODS.get(method) or request_line.check_method(method)
         if target.translate(None, _PLAIN_TARGET) or not target.startswith(b"/"):
             target = request_line.check_target(name, target, block.host)
-        if block.websocket and name != "GET":
-            raise Refused(Reason.BAD_UPGRADE, "a WebSocket request that is no GET")
         return name, target, block

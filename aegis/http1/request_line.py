@@ -11,6 +11,8 @@ from aegis.reasons import Reason, Refused
 TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 VERSIONS: Final = frozenset({b"HTTP/1.1", b"HTTP/1.0"})
 
+MOST_GLIMPSED: Final = 2048
+
 _VISIBLE: Final = bytes(range(0x21, 0x7F))
 _PLAIN: Final = _VISIBLE.replace(b"#", b"")
 _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::(\d{1,5}))?")
@@ -28,6 +30,18 @@ def split(line: bytes) -> tuple[str, bytes, bytes]:
     if version not in VERSIONS:
         raise Refused(Reason.BAD_REQUEST_LINE, f"version {version[:20]!r}")
     return check_method(method), target, version
+
+
+def glimpse(data: bytes) -> tuple[str, bytes]:
+    """(method, target) of a head that was refused, as far as they can be told: `-` and nothing otherwise.
+
+    The method decides whether the refusal has a body; both are logged.
+    """
+    method, _, rest = data[:MOST_GLIMPSED].lstrip(b"\r\n").partition(b" ")
+    if not TOKEN.fullmatch(method):
+        return "-", b""
+    target = rest.partition(b"\r")[0].partition(b" ")[0]
+    return method.decode(), b"" if target.translate(None, _VISIBLE) else target
 
 
 def check_method(method: bytes) -> str:

@@ -3,13 +3,14 @@
 import logging
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from time import monotonic
 
 import msgspec
 
 from aegis.context import KEY, Environ, RequestContext, StartResponse, WsgiApp
-from aegis.logs.lines import json_line, text_line, timestamp
-from aegis.reasons import ANSWERS, ClientGoneError, DeadlinePassedError, Reason
+from aegis.logs.lines import cut, json_line, text_line, timestamp
+from aegis.reasons import ClientGoneError, DeadlinePassedError, Reason
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +58,13 @@ class AccessLog:
             # [SECURITY] Recovery: a bug of ours costs one request and tells the client nothing.
             log.exception("a request failed inside Aegis", extra={"request_id": context.id})
             context.reason = Reason.INTERNAL_ERROR
-            answer = ANSWERS[context.reason]
-            fields = [("Content-Type", "application/json"), ("Content-Length", str(len(answer.body)))]
-            start_response(answer.status_line, fields, sys.exc_info())
-            return [answer.body]
+            # Through the layers once more, by the door of every refusal, so that this answer has their fields too.
+            return self.app(environ, partial(start_response, exc_info=sys.exc_info()))
 
     def write(self, context: RequestContext) -> None:
-        """Queue the line of a finished request."""
+        """Queue the line of a finished request. Access lines are part of the normal course: level INFO."""
+        if not log.isEnabledFor(logging.INFO):
+            return
         backend_ms = context.backend_ms
         self.put(
             self.encode(
@@ -74,8 +75,8 @@ class AccessLog:
                     context.id,
                     context.peer.masked,
                     context.method,
-                    context.block.host_name,
-                    context.path,
+                    cut(context.block.host_name),
+                    cut(context.path),
                     "HTTP/1.1" if context.block.http11 else "HTTP/1.0",
                     context.status,
                     context.reason,
@@ -85,7 +86,7 @@ class AccessLog:
                     None if context.backend is None else context.backend.name,
                     None if backend_ms is None else int(backend_ms * 1000) / 1000,
                     context.attempts - 1 if context.attempts else 0,
-                    context.detail,
+                    cut(context.detail),
                 )
             )
         )

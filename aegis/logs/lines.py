@@ -4,9 +4,12 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 from time import gmtime, strftime, time
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+LONGEST_TEXT: Final = 1200
+MARK: Final = "...cut"
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -27,6 +30,11 @@ def timestamp() -> str:
 @lru_cache(maxsize=2)
 def _second(second: int) -> str:
     return strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
+
+
+def cut(text: str) -> str:
+    """The text as it fits into a line with others: a pipe takes 4,096 bytes at once, and a line must stay whole."""
+    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + MARK
 
 
 def json_line(entry: Any) -> bytes:

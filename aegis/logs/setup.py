@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from aegis.logs.lines import json_line, text_line, timestamp
+from aegis.logs.lines import LONGEST_TEXT, json_line, text_line, timestamp
 
 # What every LogRecord carries; all else came through `extra` and is logged as a field.
 _STANDARD: Final = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
@@ -27,7 +27,8 @@ class LineHandler(logging.Handler):
         entry: dict[str, Any] = {"time": timestamp(), "level": record.levelname, "message": record.getMessage()}
         entry.update((key, value) for key, value in vars(record).items() if key not in _STANDARD)
         if record.exc_info and record.exc_info[0] is not None:
-            entry["error"] = logging.Formatter().formatException(record.exc_info)
+            text = logging.Formatter().formatException(record.exc_info)
+            entry["error"] = text[-LONGEST_TEXT * 2 :]  # the end of a traceback says what happened
         return entry
 
 

@@ -57,12 +57,23 @@ class LogWriter:
             self._writing = False
         self.dropped += lost
 
+    def reopen(self, path: str) -> None:
+        """Go on in a new file under the old name, after a rotation. Raises OSError; then the old one stays."""
+        fresh = open_log(path)
+        os.dup2(fresh, self._descriptor, inheritable=False)  # atomic: the thread may be writing
+        os.close(fresh)
+
     def close(self) -> None:
         """Write the rest, but do not let a stuck reader hold up the exit for more than a second."""
         with contextlib.suppress(gevent.Timeout), gevent.Timeout(LAST_CHANCE):
             while self._writing:
                 gevent.sleep(0.01)
             self.flush()
+
+
+def open_log(path: str) -> int:
+    """A descriptor that appends to the file, made when missing and readable by its group only. Raises OSError."""
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
 
 def _write(descriptor: int, lines: Iterable[bytes]) -> int:

@@ -22,9 +22,10 @@ WRITE: Final = 2
 class Stream:
     """A non-blocking socket with one reader and one writer at most, each a greenlet.
 
-    `armed`: the read watcher runs. `deadline` (loop clock, seconds) bounds whatever wait is under way; the sweep enforces it. `on_event` is called in
-    the hub when the socket turns readable (or the deadline passes) while no greenlet waits: a pooled connection that
-    its backend closes, a client that leaves. It must not block and not raise.
+    `armed`: the read watcher runs. `deadline` (loop clock, seconds) bounds whatever wait is under way; the sweep
+    enforces it. `on_event` is called in the hub when the socket turns readable (or the deadline passes) while no
+    greenlet waits: a pooled connection that its backend closes, a client that leaves. It must not block and not raise.
+    priority: among the events of one turn of the loop, higher ones are served first.
     """
 
     __slots__ = (
@@ -44,7 +45,7 @@ class Stream:
         "writer",
     )
 
-    def __init__(self, sock: "_socket.socket", deadlines: Deadlines) -> None:
+    def __init__(self, sock: "_socket.socket", deadlines: Deadlines, priority: int = 0) -> None:
         hub = get_hub()
         sock.setblocking(False)
         self.sock = sock
@@ -58,7 +59,7 @@ class Stream:
         self.on_event: Callable[[], None] | None = None
         self._hub = hub
         self.armed = False
-        self._watcher = hub.loop.io(sock.fileno(), READ)
+        self._watcher = hub.loop.io(sock.fileno(), READ, priority=priority)
         self._write_watcher: Any = None
         self._deadlines = deadlines
         deadlines.streams.add(self)
@@ -202,7 +203,7 @@ class Stream:
             if greenlet is not None:
                 greenlet.throw(error)
 
-    def call_soon(self, call: Callable[..., None], *args: Any) -> None:
+    def call_soon(self, call: Callable[..., object], *args: Any) -> None:
         """Let the hub make this call in its next turn."""
         self._hub.loop.run_callback(call, *args)
 

@@ -12,8 +12,8 @@ class TlsStream(Stream):
 
     __slots__ = ()
 
-    def __init__(self, sock: Any, deadlines: Deadlines) -> None:
-        super().__init__(sock, deadlines)
+    def __init__(self, sock: Any, deadlines: Deadlines, priority: int = 0) -> None:
+        super().__init__(sock, deadlines, priority)
         self.send = self._send
 
     def read_some(self, size: int) -> bytes:

@@ -1,6 +1,7 @@
 """Which backend takes the next request."""
 
 import math
+from collections.abc import Set as AbstractSet
 from typing import Final, Protocol
 
 from aegis.pool.backend import Backends, BackendState
@@ -9,11 +10,14 @@ LONGEST_CYCLE: Final = 100_000
 """Most picks that are remembered; a longer cycle is computed pick by pick."""
 
 
+NOBODY: Final[frozenset[BackendState]] = frozenset()
+
+
 class Policy(Protocol):
     """A balancing policy."""
 
-    def pick(self) -> BackendState | None:
-        """The backend for the next request; None when nothing is eligible."""
+    def pick(self, passing_over: AbstractSet[BackendState] = NOBODY) -> BackendState | None:
+        """The backend for the next request, none of `passing_over`; None when nothing else is eligible."""
 
 
 class WeightedRoundRobin:
@@ -40,8 +44,18 @@ class WeightedRoundRobin:
     def __repr__(self) -> str:
         return f"<WeightedRoundRobin {len(self._eligible)} eligible, pick {self._position} of {self._cycle_name()}>"
 
-    def pick(self) -> BackendState | None:
-        """The backend for the next request; None when nothing is eligible."""
+    def pick(self, passing_over: AbstractSet[BackendState] = NOBODY) -> BackendState | None:
+        """The backend for the next request, none of `passing_over`; None when nothing else is eligible."""
+        state = self._next()
+        if not passing_over:
+            return state
+        for _ in range(self._period):  # every eligible one has its turn within a cycle
+            if state not in passing_over:
+                return state
+            state = self._next()
+        return None
+
+    def _next(self) -> BackendState | None:
         if self._version != self._backends.version:
             self._rebuild()
         if not self._whole:

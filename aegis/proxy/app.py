@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from aegis.context import KEY, Environ, RequestContext, StartResponse
 from aegis.proxy.attempt import Attempt, Timeouts
 from aegis.proxy.body import ResponseBody, at_hand
-from aegis.proxy.retry import may_replay
-from aegis.reasons import ANSWERS, BackendError, Reason, Refused
+from aegis.proxy.retry import may_retry
+from aegis.reasons import ANSWERS, BackendError, Reason, Refused, Replay
 
 if TYPE_CHECKING:
     from aegis.http1.response_head import Head, ResponseHeads
@@ -42,44 +42,47 @@ class ProxyApp:
         # The first piece is taken before a backend is: one that does not come, or is malformed, costs no backend.
         piece = b"" if body is None else body.next_piece()
         request = self.request_head(context)
+        failure = BackendError(Reason.NO_BACKEND, "no backend is eligible")
+        refused: frozenset[BackendState] = frozenset()
         while True:
-            state = self.policy.pick()
+            state = self.policy.pick(refused)
             if state is None:
-                raise BackendError(Reason.NO_BACKEND, "no backend is eligible")
+                raise failure
             context.backend = state.backend
             context.attempts += 1
+            # A replay goes over a fresh connection: the other parked ones have most likely died with the first.
+            attempt = Attempt(
+                context, state, self.heads, self.timeouts, fresh=failure.replay is Replay.FRESH_CONNECTION
+            )
             try:
-                return self._try(context, state, request, piece, start_response)
-            except BackendError as failure:
-                if not may_replay(context, failure):
+                return self._answer(attempt, attempt.run(request, piece), start_response)
+            except BackendError as error:
+                attempt.finish(fit=False)
+                if not may_retry(context, error, before=failure.replay):
                     raise
+                failure = error
+                if error.replay is Replay.ANOTHER_BACKEND:
+                    refused |= {state}
+            except BaseException:
+                attempt.finish(fit=False)
+                raise
 
-    def _try(
-        self,
-        context: RequestContext,
-        state: "BackendState",
-        request: bytes,
-        piece: bytes | memoryview,
-        start_response: StartResponse,
-    ) -> Body:
-        attempt = Attempt(context, state, self.heads, self.timeouts)
-        try:
-            head = attempt.run(request, piece)
-            if attempt.upload_cut:
-                context.close = True
-            whole = at_hand(head, attempt.rest, context.method)
-            if whole is None:
-                response: Body = self._streamed(context, attempt, head)
-            else:
-                response, exact = whole
-                attempt.finish(fit=exact and head.reusable)
-            start_response(head.status_text, head)
-        except BaseException:
-            attempt.finish(fit=False)
-            raise
+    def _answer(self, attempt: Attempt, head: "Head", start_response: StartResponse) -> Body:
+        """Hand on the head, and the body as far as it is here; give the connection back when that is all."""
+        context = attempt.context
+        if attempt.upload_cut:
+            context.close = True
+        whole = at_hand(head, attempt.rest, context.method)
+        if whole is None:
+            response: Body = self._streamed(context, attempt, head)
+        else:
+            response, exact = whole
+            attempt.finish(fit=exact and head.reusable)
+        start_response(head.status_text, head)
         return response
 
     def _streamed(self, context: RequestContext, attempt: Attempt, head: "Head") -> ResponseBody:
+        context.endless = head.event_stream
         patience = self.timeouts.stream_idle if head.event_stream else self.timeouts.read
         if attempt.stream is None:
             raise AssertionError("a response without a stream")

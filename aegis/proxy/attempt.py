@@ -47,11 +47,16 @@ class Attempt:
     __slots__ = ("_heads", "_state", "_timeouts", "connection", "context", "rest", "stream", "upload_cut")
 
     def __init__(
-        self, context: RequestContext, state: "BackendState", heads: ResponseHeads, timeouts: Timeouts
+        self,
+        context: RequestContext,
+        state: "BackendState",
+        heads: ResponseHeads,
+        timeouts: Timeouts,
+        *,
+        fresh: bool = False,
     ) -> None:
         self.context = context
-        # A replay goes over a fresh connection: the other parked ones have most likely died with the first.
-        self.connection = state.connections.take() if context.attempts == 1 else state.connections.take_fresh()
+        self.connection = state.connections.take_fresh() if fresh else state.connections.take()
         self.stream = self.connection.stream
         self.rest = b""
         self.upload_cut = False
@@ -101,10 +106,10 @@ class Attempt:
         return head
 
     def _reset(self, detail: str) -> BackendError:
-        # A pooled connection may have died while it was parked: only then is a failure no sign of a bad backend, and
-        # only while no response byte came (RFC 9110 §9.2.2, RFC 9112 §9.3.1).
-        stale = self.connection.served > 0 and not self.rest
-        return BackendError(Reason.BAD_GATEWAY_RESET, detail, Replay.FRESH_CONNECTION if stale else Replay.NEVER)
+        # Safe to send again only while no response byte came (RFC 9110 §9.2.2): most often a pooled connection that
+        # died while it was parked.
+        replay = Replay.NEVER if self.rest else Replay.FRESH_CONNECTION
+        return BackendError(Reason.BAD_GATEWAY_RESET, detail, replay)
 
     # the response head
 

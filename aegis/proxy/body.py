@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PIECE: Final = 256 * 1024
 SMALL: Final = 64 * 1024
+ANY_TRAILER: Final = frozenset[bytes]()
+"""A backend's trailers are all dropped, so none of them is worth an aborted answer."""
 
 
 class Done(Protocol):
@@ -96,7 +98,7 @@ class ResponseBody:
         self._finish(clean=True)
 
     def _chunked(self) -> Iterator[bytes | memoryview]:
-        reader = ChunkReader()
+        reader = ChunkReader(ANY_TRAILER)
         data: bytes | bytearray = self._rest
         end = len(data)
         yield b""
@@ -149,7 +151,7 @@ def at_hand(head: "Head", rest: bytes, method: str) -> tuple[list[bytes | memory
         return ([rest[:length]], len(rest) == length) if len(rest) >= length else None
     if not head.framing.chunked or not rest.endswith(b"0\r\n\r\n"):
         return None
-    reader = ChunkReader()
+    reader = ChunkReader(ANY_TRAILER)
     try:
         pieces, stop = reader.feed(rest, 0, len(rest))
     except ChunkError:

@@ -6,14 +6,18 @@ from aegis.reasons import BackendError, Replay
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 
-def may_replay(context: RequestContext, failure: BackendError) -> bool:
-    """Whether the one replay is safe: an idempotent request without body that died with its pooled connection.
+def may_retry(context: RequestContext, failure: BackendError, before: Replay) -> bool:
+    """Whether trying again is safe after this failure. before: what the previous failure of this request allowed.
 
-    A request of which a body byte was taken, or a response byte came, is never sent twice.
+    A failed connect may always go to another backend: nothing was sent, and the first piece of a body is still in
+    hand. A connection that failed before any answer allows one replay, of an idempotent request without body: a
+    request of which a body byte was sent, or a response byte came, is never sent twice.
     """
+    if failure.replay is Replay.ANOTHER_BACKEND:
+        return True
     return (
         failure.replay is Replay.FRESH_CONNECTION
-        and context.attempts == 1
+        and before is not Replay.FRESH_CONNECTION
         and context.body is None
         and context.method in IDEMPOTENT
     )

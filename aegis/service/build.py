@@ -1,26 +1,23 @@
 """Config → the parts of a running Aegis, a value one can print. Nothing is opened but the log file."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_network
 
 from gevent.threadpool import ThreadPool
 
 from aegis.background import Background
-from aegis.config.check import is_own_listener
-from aegis.config.errors import ConfigError, ConfigErrors
+from aegis.config.check import Fault, is_own_listener
 from aegis.config.schema import BackendEntry, Config
 from aegis.context import WsgiApp
 from aegis.http1.request_head import RequestHeads
 from aegis.http1.response_head import ResponseHeads
-from aegis.logs.writer import LogWriter
+from aegis.logs.writer import LogWriter, open_log
 from aegis.net.deadlines import Deadlines
 from aegis.pool.backend import Backend, Backends, BackendState
 from aegis.pool.balancer import WeightedRoundRobin
 from aegis.proxy.app import ProxyApp
 from aegis.proxy.attempt import Timeouts
-from aegis.security.addresses import networks_opened_for
+from aegis.security.addresses import Network, networks_opened_for
 from aegis.service.jobs import job_table
 from aegis.service.stack import build_stack
 from aegis.transport.connection import DialSettings
@@ -44,18 +41,16 @@ class Parts:
     wire: WireSettings
 
 
-def vet_backends(config: Config, source: str, resolve: Resolve = system_resolve) -> list[Backend]:
-    """The backends with their vetted addresses. Raises ConfigErrors with all that may not be connected to."""
-    networks = [ip_network(text) for text in config.security.allowed_backend_networks]
-    backends, errors = [], list[ConfigError]()
+def vet_backends(config: Config, resolve: Resolve = system_resolve) -> tuple[list[Backend], list[Fault]]:
+    """(the backends with their vetted addresses, every backend that may not be connected to)."""
+    networks = config.security.backend_networks
+    backends, faults = [], list[Fault]()
     for index, entry in enumerate(config.backends):
         try:
             backends.append(_vet(entry, config, networks, resolve))
         except VettingError as error:
-            errors.append(ConfigError(source, 0, f"backends[{index}].url", entry.url, str(error)))
-    if errors:
-        raise ConfigErrors(errors)
-    return backends
+            faults.append(Fault(f"backends[{index}].url", str(error)))
+    return backends, faults
 
 
 def networks_of(config: Config, resolve: Resolve = system_resolve) -> tuple[str, ...]:
@@ -69,14 +64,14 @@ def networks_of(config: Config, resolve: Resolve = system_resolve) -> tuple[str,
     return networks_opened_for(addresses)
 
 
-def _vet(entry: BackendEntry, config: Config, networks: Sequence[object], resolve: Resolve) -> Backend:
+def _vet(entry: BackendEntry, config: Config, networks: Sequence[Network], resolve: Resolve) -> Backend:
     # [SECURITY] StartupValidation: every backend is vetted before a port is opened.
     addresses = vet(
         entry.host,
         entry.port,
         resolve,
         allow_loopback=config.development.allow_loopback_backends,
-        networks=networks,  # type: ignore[arg-type]
+        networks=networks,
     )
     if is_own_listener(config.server.host, config.server.port, [each.host for each in addresses], entry.port):
         raise VettingError("resolves to our own listener: requests would go round in a circle; use another port")
@@ -113,7 +108,7 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
 def _log_descriptor(config: Config) -> int:
     if not config.logging.file:
         return 1
-    return os.open(config.logging.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    return open_log(config.logging.file)
 
 
 def _state(backend: Backend, config: Config, deadlines: Deadlines) -> BackendState:
@@ -134,5 +129,5 @@ def _wire_settings(config: Config, max_connections: int) -> WireSettings:
         max_header_bytes=server.max_header_bytes,
         max_body_bytes=server.max_body_bytes,
         max_connections=max_connections,
-        trusted_proxies=tuple(ip_network(text) for text in config.security.trusted_proxies),
+        trusted_proxies=tuple(config.security.proxy_networks),
     )

@@ -70,6 +70,7 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             gevent.signal_handler(number, self._on_stop_signal)
         gevent.signal_handler(signal.SIGHUP, self._on_hangup)
+        gevent.signal_handler(signal.SIGUSR1, self._reopen_log)
         parts.background.start()
         _quiet_collector()
         server.start()
@@ -92,23 +93,36 @@ class Service:
     def _on_hangup(self) -> None:
         log.warning("SIGHUP: reloading is not available in this version; nothing was changed")
 
+    def _reopen_log(self) -> None:
+        path = self.parts.config.logging.file
+        if not path:
+            return
+        try:
+            self.parts.writer.reopen(path)
+        except OSError as error:
+            log.error("the log file could not be reopened, the old one stays: %s", error)  # noqa: TRY400 - no bug of ours
+        else:
+            log.info("log file reopened", extra={"file": path})
+
     def _drain(self, server: Server) -> bool:
         """Stop listening, let what is in flight end. False when it did not in time."""
-        server.keeps = False
+        hub = gevent.get_hub()
+        server.stop_keeping()
         server.close()
-        deadline = gevent.get_hub().loop.now() + self.parts.config.server.shutdown_timeout
+        patience = self.parts.config.server.shutdown_timeout
+        started = said = hub.loop.now()
         gevent.sleep(IDLE_LINGER)
-        gevent.get_hub().loop.run_callback(server.close_idle)
-        said = 0.0
         while server.connections:
-            now = gevent.get_hub().loop.now()
-            if now >= deadline or self._force.is_set():
+            now = hub.loop.now()
+            if now - started >= patience or self._force.is_set():
                 return False
+            hub.loop.run_callback(server.close_idle)
+            if now - started >= patience / 2 or all(each.endless for each in server.connections):
+                hub.loop.run_callback(server.close_endless)
             if now - said >= 1:
                 said = now
                 log.info("draining", extra={"connections": len(server.connections), "in_flight": server.busy()})
             self._force.wait(0.05)
-            gevent.get_hub().loop.run_callback(server.close_idle)
         return True
 
     def _end(self, server: Server, *, drained: bool) -> int:

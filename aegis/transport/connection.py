@@ -8,7 +8,7 @@ import _socket
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import gevent
 from gevent import socket as gevent_socket
@@ -20,6 +20,10 @@ from aegis.net.stream import Stream
 from aegis.net.tls import TlsStream
 from aegis.reasons import BackendError, Reason, Replay
 from aegis.transport.resolver import Address
+
+BEFORE_CLIENTS: Final = 1
+"""[SECURITY] ResponseDesync: a parked connection on which bytes (or the end) have come leaves the pool before any
+request that arrived in the same turn of the loop can pick it."""
 
 
 class DialSettings:
@@ -92,7 +96,7 @@ class _Exchanging:
     def _make_stream(self) -> Stream:
         raw = _socket.socket(fileno=self.sock.detach())
         self.sock = raw
-        return Stream(raw, self.dial_settings.deadlines)
+        return Stream(raw, self.dial_settings.deadlines, BEFORE_CLIENTS)
 
     @property
     def is_connected(self) -> bool:
@@ -122,4 +126,4 @@ class BackendTlsConnection(_Exchanging, HTTPSConnection):
 
     def _make_stream(self) -> Stream:
         self.sock.settimeout(0)
-        return TlsStream(self.sock, self.dial_settings.deadlines)
+        return TlsStream(self.sock, self.dial_settings.deadlines, BEFORE_CLIENTS)

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from aegis.context import Peer, RequestContext
-from aegis.http1 import head_buffer
+from aegis.http1 import head_buffer, request_line
 from aegis.http1.block import NO_BLOCK, Block
 from aegis.net.deadlines import NEVER
 from aegis.net.stream import Stream
@@ -74,13 +74,13 @@ _KEPT: Final = Event.KEPT
 class Connection:
     """Handler class: made per accepted socket, `handle` runs in the connection's own greenlet."""
 
-    __slots__ = ("context", "peer", "server", "state", "stream")
+    __slots__ = ("exchange", "peer", "server", "state", "stream")
 
     def __init__(self, sock: Any, address: tuple[Any, ...], server: "Server") -> None:
         self.server = server
         self.stream = Stream(sock, server.deadlines)
         self.peer: Peer = server.peer_of(address)
-        self.context: RequestContext | None = None  # of the request under way
+        self.exchange: Exchange | None = None  # the request under way
         self.state = State.FRESH
 
     def __repr__(self) -> str:
@@ -109,6 +109,21 @@ class Connection:
             self.state = State.CLOSED
             stream.close()
 
+    def stop_keeping(self) -> None:
+        """Let the request under way be the last."""
+        if self.exchange is not None:
+            self.exchange.keep = False
+
+    def break_off(self) -> None:
+        """End the answer under way as if its client had left. Only from a hub callback."""
+        if self.exchange is not None and self.exchange.context.cancel is not None:
+            self.exchange.context.cancel()
+
+    @property
+    def endless(self) -> bool:
+        """Whether it only carries an event stream by now, which ends when it is told to."""
+        return self.exchange is not None and self.exchange.context.endless
+
     def close_idle(self) -> None:
         """Close if no request is under way. Only from a hub callback."""
         if self.state in (State.FRESH, State.IDLE):
@@ -135,11 +150,11 @@ class Connection:
             started = monotonic()
             method, target, block = server.heads.parse(data[:end])
         except Refused as refusal:
-            return self._refuse(refusal)
+            return self._refuse(refusal, data)
         except DeadlinePassedError:
             if self.state is not State.HEAD:
                 raise
-            return self._refuse(Refused(Reason.HEAD_TIMEOUT, "the head took too long"))
+            return self._refuse(Refused(Reason.HEAD_TIMEOUT, "the head took too long"), data)
         context = RequestContext(self._identity(block), self.peer, method, target, block, started)
         return self._run(context, data[end + 2 :])
 
@@ -175,19 +190,21 @@ class Connection:
         if block.http11:
             context.interim = self._send_interim
         self.state = TRANSITIONS[self.state, _COMPLETE]
-        self.context = context
         if not stream.armed:
             stream.watch()  # so that a client that leaves is noticed while we wait for the backend
         exchange = Exchange(
             context, stream, body, server.settings.write_timeout, keep=block.keep_alive and server.keeps
         )
+        self.exchange = exchange
         exchange.run(server.application, make_environ(server.environ, context, body))
-        self.context = None
+        self.exchange = None
         if not exchange.keep:
             self.fire(self._last_event(exchange))
             return b""
         self.state = TRANSITIONS[self.state, _KEPT]
         stream.deadline = stream.now() + server.settings.idle_timeout
+        if server.crowded:
+            stream.call_soon(server.evict)
         return came if body is None else body.came
 
     def _body(self, block: Block, came: bytes) -> RequestBody:
@@ -202,10 +219,11 @@ class Connection:
         unread = ANSWERS[exchange.context.reason].close or exchange.body_left() or self.stream.peek()
         return Event.CUT if unread else Event.DONE
 
-    def _refuse(self, refusal: Refused) -> bytes:
+    def _refuse(self, refusal: Refused, data: bytes) -> bytes:
         """A refused head leaves by the same door as every request: through the stack, with its reason set."""
         self.stream.deadline = NEVER
-        context = RequestContext(self._identity(NO_BLOCK), self.peer, "-", b"", NO_BLOCK, monotonic())
+        method, target = request_line.glimpse(data)
+        context = RequestContext(self._identity(NO_BLOCK), self.peer, method, target, NO_BLOCK, monotonic())
         context.reason, context.detail = refusal.reason, refusal.detail
         return self._run(context, b"")
 
@@ -219,9 +237,9 @@ class Connection:
 
     def _on_event(self) -> None:
         """In the hub: the socket turned readable while a request is under way."""
-        context = self.context
-        if context is not None and context.cancel is not None and self.stream.peek() == b"":
-            self.stream.call_soon(self._cancel, context)
+        exchange = self.exchange
+        if exchange is not None and exchange.context.cancel is not None and self.stream.peek() == b"":
+            self.stream.call_soon(self._cancel, exchange.context)
 
     def _cancel(self, context: RequestContext) -> None:
         # Looked at again: the answer may have come in this very turn, and the backend's connection be someone else's.

@@ -10,6 +10,8 @@ from aegis.reasons import ClientGoneError, DeadlinePassedError, Reason, Refused
 
 PIECE = 256 * 1024
 CHUNKED_PIECE = 64 * 1024
+LOWEST_RATE = 1024
+"""Bytes per second of waiting that a body must bring once that took longer than `read_timeout`."""
 
 
 class RequestBody:
@@ -27,6 +29,8 @@ class RequestBody:
         self._line_buffer = b""
         self._waiting = False
         self._piece: bytearray | None = None
+        self._waited = 0.0  # seconds spent waiting for this client
+        self._received = 0
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.taken} bytes taken{' complete' if self.complete else ''}>"
@@ -62,7 +66,8 @@ class RequestBody:
             self._piece = bytearray(most)
         view = memoryview(self._piece)[:most]
         stream = self.stream
-        stream.deadline = stream.now() + self.read_timeout
+        started = stream.now()
+        stream.deadline = started + self.read_timeout
         self._waiting = True
         try:
             count = stream.read_into(view)
@@ -75,6 +80,11 @@ class RequestBody:
             stream.deadline = NEVER
         if not count:
             raise ClientGoneError("closed within the body")
+        self._received += count
+        self._waited += stream.now() - started
+        # [SECURITY] SlowBody: a client that drips bytes just within the gap limit would hold a backend for hours.
+        if self._waited > self.read_timeout and self._received < LOWEST_RATE * self._waited:
+            raise Refused(Reason.CLIENT_SLOW, f"{self._received} bytes of the body in {self._waited:.1f} s")
         return view[:count]
 
     # PEP 3333's file methods, for applications other than the proxy

@@ -1,12 +1,16 @@
 """The listener: accepts connections, caps them, hands each to its handler class."""
 
 import _socket
+import heapq
+import logging
 import socket
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from operator import itemgetter
 from typing import Any, Final
 
 from gevent.pool import Pool
@@ -19,6 +23,12 @@ from aegis.security.forwarding import VIA, untrusted_peer_fields
 from aegis.security.masking import masked, unmapped
 from aegis.wire.connection import Connection, State
 
+log = logging.getLogger(__name__)
+
+UNACKED_OFFSET: Final = 24
+"""Of tcpi_unacked in struct tcp_info: eight bytes, then the fifth 32-bit word."""
+
+VICTIMS: Final = 64
 BACKLOG: Final = 4096
 UNSENT_LOW_WATER: Final = 128 * 1024
 Network = IPv4Network | IPv6Network
@@ -51,18 +61,76 @@ class Server(WSGIServer):
         self.connections: set[Connection] = set()
         self.keeps = True  # False while stopping: every answer then says Connection: close
         self.peer_of: Callable[[tuple[Any, ...]], Peer] = lru_cache(maxsize=4096)(self._peer_of)
-        super().__init__(listener, application, spawn=Pool(settings.max_connections), log=None)  # type: ignore[arg-type]
+        self.open = 0
+        self.evicted = 0  # idle connections closed to let new ones in
+        self.pauses = 0  # times that accepting stopped because none was idle
+        self.crowded = False  # accepting has stopped; the next connection to end or to fall idle lets it go on
+        self._longest_idle: list[tuple[float, Connection]] = []
+        super().__init__(listener, application, spawn=Pool(), log=None)  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         return f"<Server {self.address} {len(self.connections)} connections>"
 
     def do_read(self) -> tuple[_socket.socket, tuple[Any, ...]] | None:  # type: ignore[override]
         """Accept one connection as a plain socket: gevent's own carries two watchers that nobody here needs."""
+        if self.open >= self.settings.max_connections and not self._make_room():
+            return None
         try:
             fd, address = self.socket._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - the only way to a bare descriptor
         except BlockingIOError:
             return None
+        self.open += 1
         return _socket.socket(fileno=fd), (address[0],)
+
+    def do_close(self, sock: Any, *args: Any) -> None:
+        """After each connection."""
+        super().do_close(sock, *args)
+        self.open -= 1
+        if self.crowded:
+            self.crowded = False
+            self.loop.run_callback(self._resume)
+
+    def _resume(self) -> None:
+        if self.started:
+            self.start_accepting()
+
+    def waiting(self) -> int:
+        """Connections that the kernel holds for us: tcpi_unacked of a listening socket."""
+        info = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, UNACKED_OFFSET + 4)
+        return int.from_bytes(info[UNACKED_OFFSET:], sys.byteorder)
+
+    def _make_room(self) -> bool:
+        """At the cap: True when the connection idle longest gave way to one that waits."""
+        if not self.waiting():
+            return False
+        if self.evict():
+            return True
+        self.stop_accepting()
+        self.crowded = True
+        self.pauses += 1
+        log.warning("at max_connections (%d) and none is idle: accepting pauses", self.settings.max_connections)
+        return False
+
+    def evict(self) -> bool:
+        """Close the keep-alive connection that is idle longest. Only from a hub callback. False when none is idle."""
+        victim = self._next_victim()
+        if victim is None:
+            return False
+        self.evicted += 1
+        victim.close_idle()
+        return True
+
+    def _next_victim(self) -> Connection | None:
+        # Idle connections expire in the order in which they fell idle. One look at all of them serves many evictions.
+        for again in (False, True):
+            if again:
+                idle = ((each.stream.deadline, each) for each in self.connections if each.state is State.IDLE)
+                self._longest_idle = heapq.nsmallest(VICTIMS, idle, key=itemgetter(0))[::-1]
+            while self._longest_idle:
+                deadline, connection = self._longest_idle.pop()
+                if connection.state is State.IDLE and connection.stream.deadline == deadline:
+                    return connection
+        return None
 
     def update_environ(self) -> None:
         """What every request's environ holds. The name is the listen address: a look-up could block the start."""
@@ -78,6 +146,17 @@ class Server(WSGIServer):
         """Close the connections that wait for a next request. Only from a hub callback."""
         for connection in [each for each in self.connections if each.state in (State.FRESH, State.IDLE)]:
             connection.close_idle()
+
+    def stop_keeping(self) -> None:
+        """Let every answer from now on, those under way included, be its connection's last."""
+        self.keeps = False
+        for connection in self.connections:
+            connection.stop_keeping()
+
+    def close_endless(self) -> None:
+        """Break off event streams, which would never end by themselves. Only from a hub callback."""
+        for connection in [each for each in self.connections if each.endless]:
+            connection.break_off()
 
     def busy(self) -> int:
         """Connections with a request under way."""
