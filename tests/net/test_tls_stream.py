@@ -1,0 +1,115 @@
+import gevent
+import pytest
+
+from aegis.reasons import DeadlinePassedError
+from tests.net.turning import turns
+
+LARGE = bytes(range(256)) * 8192
+
+
+def read_all(stream, size, count):
+    data = b""
+    while len(data) < count:
+        piece = stream.read_some(size)
+        assert piece
+        assert len(piece) <= size
+        data += piece
+    return data
+
+
+@pytest.mark.parametrize("size", [1, 100, 1000, 9_999])
+def test_bytes_that_sit_in_openssl_are_read_although_the_kernel_says_there_are_none(tls_pair, size):
+    stream, peer = tls_pair()
+    sent = LARGE[:10_000]  # one TLS record: the first read empties the kernel
+    peer.sendall(sent)
+    with gevent.Timeout(5):
+        assert read_all(stream, size, len(sent)) == sent
+
+
+def test_read_into_gets_pending_bytes_too(tls_pair):
+    stream, peer = tls_pair()
+    peer.sendall(LARGE[:10_000])
+    buffer, got = bytearray(700), b""
+    with gevent.Timeout(5):
+        while len(got) < 10_000:
+            got += buffer[: stream.read_into(buffer)]
+    assert got == LARGE[:10_000]
+
+
+def test_a_read_waits_for_what_is_not_there(tls_pair):
+    stream, peer = tls_pair()
+    reader = gevent.spawn(stream.read_some, 100)
+    turns()
+    assert not reader.ready()
+    peer.sendall(b"hello")
+    assert reader.get(timeout=5) == b"hello"
+
+
+def test_large_data_passes_both_ways(tls_pair):
+    stream, peer = tls_pair()
+
+    def echo():
+        while data := peer.recv(65536):
+            peer.sendall(data)
+
+    echoing = gevent.spawn(echo)
+    writer = gevent.spawn(stream.send_all, LARGE, 5)
+    with gevent.Timeout(20):
+        assert read_all(stream, 65536, len(LARGE)) == LARGE
+    writer.get(timeout=5)
+    stream.close()
+    echoing.kill()
+
+
+def test_a_closed_peer_is_an_empty_read(tls_pair):
+    stream, peer = tls_pair()
+    peer.sendall(b"bye")
+    peer.close()
+    with gevent.Timeout(5):
+        assert [stream.read_some(10), stream.read_some(10)] == [b"bye", b""]
+
+
+def test_a_late_read_ends_with_the_deadline_error(tls_pair, sweep_until):
+    stream, _ = tls_pair()
+    stream.deadline = stream.now() + 0.02
+    errors = []
+
+    def read():
+        try:
+            stream.read_some(10)
+        except DeadlinePassedError as late:
+            errors.append(late)
+
+    reader = gevent.spawn(read)
+    sweep_until(reader)
+    assert len(errors) == 1
+
+
+def test_a_reader_that_takes_nothing_ends_the_write_after_the_stall(tls_pair, sweep_until):
+    stream, _ = tls_pair()
+    errors = []
+
+    def write():
+        try:
+            stream.send_all(LARGE, 0.02)
+        except DeadlinePassedError as late:
+            errors.append(late)
+
+    writer = gevent.spawn(write)
+    sweep_until(writer)
+    assert len(errors) == 1
+
+
+def test_whatever_arrives_on_an_idle_connection_is_told(tls_pair):
+    stream, peer = tls_pair()
+    with gevent.Timeout(5):
+        peer.sendall(b"x")
+        assert stream.read_some(10) == b"x"  # what follows the handshake is through
+    events = []
+    stream.on_event = lambda: events.append(stream.peek())
+    stream.watch()
+    turns()
+    assert events == []
+    peer.sendall(b"unasked")
+    turns(10)
+    assert events == [b""]  # TLS cannot be peeked: whatever comes makes the connection unfit
