@@ -1,9 +1,14 @@
+import _socket
+import socket
+
 import gevent
 import pytest
 
-from aegis.net.deadlines import NEVER
+from aegis.net.deadlines import NEVER, Deadlines
+from aegis.net.stream import Stream
 from aegis.reasons import DeadlinePassedError
 from tests.net.turning import turns
+from tests.support.ports import loopback_host
 
 
 def reading(stream, size=100):
@@ -349,7 +354,7 @@ def test_reading_and_writing_go_side_by_side(pair):
 # interrupting and closing
 
 
-class InterruptedError_(Exception):  # noqa: N801, N818
+class StopWaitingError(Exception):
     pass
 
 
@@ -358,13 +363,13 @@ def test_a_throw_ends_whichever_wait_is_under_way(pair):
         stream, _ = pair()
         waiting = caught(wait, stream)
         turns()
-        stream.call_soon(stream.throw, InterruptedError_())
-        assert isinstance(waiting.get(timeout=5), InterruptedError_)
+        stream.call_soon(stream.throw, StopWaitingError())
+        assert isinstance(waiting.get(timeout=5), StopWaitingError)
 
 
 def test_a_throw_with_nobody_waiting_does_nothing(pair):
     stream, peer = pair()
-    stream.call_soon(stream.throw, InterruptedError_())
+    stream.call_soon(stream.throw, StopWaitingError())
     turns()
     peer.sendall(b"x")
     assert stream.read_some(1) == b"x"
@@ -401,15 +406,7 @@ def test_closing_tells_no_owner_and_wakes_no_stream_that_took_the_same_descripto
     assert events == []
 
 
-def test_a_reset_on_close_lets_the_peer_see_an_abort():
-    # A socketpair of unix sockets knows no reset: this takes TCP.
-    import _socket
-    import socket
-
-    from aegis.net.deadlines import Deadlines
-    from aegis.net.stream import Stream
-    from tests.support.ports import loopback_host
-
+def test_a_reset_on_close_lets_the_peer_see_an_abort():  # over TCP: a socketpair knows no reset
     with socket.socket() as listener:
         listener.bind((loopback_host(), 0))
         listener.listen()
