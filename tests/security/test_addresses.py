@@ -187,7 +187,7 @@ def test_every_form_but_metadata_can_be_opened():
         "name.1",
         "name.0x1",
         "1..1",
-        "１２７.0.0.1",  # noqa: RUF001 - full width on purpose
+        "１２７.0.0.1",
         "127。0。0。1",
         "①.com",
         "::g",

@@ -1,0 +1,81 @@
+import sys
+
+import pytest
+
+from aegis.http1.response_head import parse
+from aegis.reasons import ANSWERS, Reason
+from aegis.security.headers import SecurityHeaders, secured
+from tests.security.layers import innermost, request, through
+from tests.support.contract import SECURITY_FIELDS
+
+OURS = list(SECURITY_FIELDS.items())
+
+
+def answering(fields, status="200 OK"):
+    def app(environ, start_response):
+        start_response(status, fields)
+        return [b"x"]
+
+    return SecurityHeaders(app)
+
+
+def test_an_answer_leaves_with_every_security_field_once_and_exact():
+    answered = through(answering([("A", "1")]), request())
+    assert answered.fields == [("A", "1"), *OURS]
+
+
+@pytest.mark.parametrize("name", SECURITY_FIELDS)
+@pytest.mark.parametrize("spelling", [str, str.lower, str.upper])
+def test_ours_replace_those_of_the_backend(name, spelling):
+    theirs = [("A", "1"), (spelling(name), "theirs"), ("B", "2"), (name, "theirs too")]
+    assert through(answering(theirs), request()).fields == [("A", "1"), ("B", "2"), *OURS]
+
+
+@pytest.mark.parametrize("name", ["X-Powered-By", "x-powered-by", "X-POWERED-BY"])
+def test_x_powered_by_is_removed(name):
+    assert through(answering([(name, "PHP"), ("A", "1")]), request()).fields == [("A", "1"), *OURS]
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if ANSWERS[reason].text])
+def test_every_refusal_carries_them(reason):
+    answered = through(SecurityHeaders(innermost), request(reason=reason))
+    for name, value in OURS:
+        assert answered.all(name) == [value]
+    assert answered.status[:3] == str(ANSWERS[reason].status)
+
+
+def test_a_head_of_a_backend_leaves_in_its_secured_form_and_stays_as_it_is():
+    head = parse(b"HTTP/1.1 200 OK\r\nServer: nginx\r\nA: 1\r\n")
+    before = list(head)
+    assert list(through(answering(head), request()).fields) == [("A", "1"), *OURS]
+    assert list(head) == before
+
+
+def test_the_list_of_an_app_is_not_changed():
+    fields = [("Server", "mine")]
+    through(answering(fields), request())
+    assert fields == [("Server", "mine")]
+
+
+def test_names_outside_ascii_do_no_harm():
+    assert secured([("X-\xe9", "\xe9")]) == [("X-\xe9", "\xe9"), *OURS]
+
+
+def test_exc_info_and_the_write_callable_pass():
+    def app(environ, start_response):
+        try:
+            int("x")
+        except ValueError:
+            write = start_response("500 Internal Server Error", [], sys.exc_info())
+        write(b"written")
+        return []
+
+    written, seen = [], []
+
+    def start_response(status, fields, *exc_info):
+        seen.append((status, fields, exc_info[0][0]))
+        return written.append
+
+    assert list(SecurityHeaders(app)({}, start_response)) == []
+    assert written == [b"written"]
+    assert seen == [("500 Internal Server Error", OURS, ValueError)]
