@@ -84,7 +84,7 @@ def test_over_the_sum_of_weights_each_gets_exactly_its_weight(given_weights, rou
 
 @given(weights, st.integers(1, 100))
 @settings(deadline=None, max_examples=200)
-def test_any_stretch_is_within_one_pick_of_its_share(given_weights, count):
+def test_any_stretch_stays_close_to_the_shares(given_weights, count):
     policy, states = pool(*given_weights)
     got = shares(policy, count)
     for state in states:

@@ -1,0 +1,70 @@
+import ast
+from collections import Counter
+
+import pytest
+
+from tests.house.tree import PACKAGE, ROOT, calls, parsed, room, sources
+
+LAYERS = {
+    "startup validation": {"StartupValidation"},
+    "request validation": {"PathTraversal", "HostWhitelist", "Method", "BodySize"},
+    "security headers": {"SecurityHeaders"},
+    "hop-by-hop stripping": {"HopByHop"},
+    "log hygiene": {"LogHygiene"},
+}
+
+
+def test_package_files_are_empty():
+    assert [path for path in PACKAGE.rglob("__init__.py") if path.read_text().strip()] == []
+
+
+@pytest.mark.parametrize("module", sources())
+def test_no_module_is_named_after_nothing(module):
+    words = set(module.replace("_", ".").split("."))
+    assert not words & {"util", "utils", "helper", "helpers", "common", "manager", "managers", "misc", "base", "core"}
+
+
+@pytest.mark.parametrize("module", sources())
+def test_a_module_says_what_it_is_for(module):
+    assert ast.get_docstring(parsed(module))
+
+
+@pytest.mark.parametrize("module", sources())
+def test_nobody_patches_but_the_entry_point(module):
+    patching = {name for name in calls(module) if name.startswith("patch_")}
+    assert patching == ({"patch_all"} if module == "aegis.__main__" else set())
+
+
+def test_the_entry_point_patches_before_it_imports_anything_else():
+    _, first, second, *_ = parsed("aegis.__main__").body
+    assert ast.unparse(first) == "from gevent import monkey"
+    assert ast.unparse(second) == "monkey.patch_all()"
+
+
+@pytest.mark.parametrize("module", sources())
+def test_no_part_starts_a_greenlet_of_its_own(module):
+    if room(module) not in {"background", "service", "process"} and module != "aegis.proxy.tunnel":
+        assert not calls(module) & {"spawn", "spawn_later", "spawn_raw"}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_every_security_layer_is_marked_where_it_stands(layer):
+    text = "\n".join(path.read_text() for path in sources().values())
+    for mark in LAYERS[layer]:
+        assert f"[SECURITY] {mark}: " in text, mark
+
+
+def test_every_security_mark_says_why():
+    for module, path in sources().items():
+        for line in path.read_text().splitlines():
+            _, found, words = line.partition("[SECURITY] ")
+            if found:
+                name, colon, why = words.partition(": ")
+                assert name.isidentifier(), (module, line)
+                assert colon, (module, line)
+                assert len(why) > 10, (module, line)
+
+
+def test_the_files_of_the_tests_have_names_of_their_own():
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
