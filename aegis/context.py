@@ -46,7 +46,10 @@ class RequestBody(Protocol):
     complete: bool
 
     def next_piece(self) -> bytes | memoryview:
-        """The next data, valid until the next call; empty at the end. Raises Refused, ClientGoneError."""
+        """The next data, valid until the caller waits for anything; empty at the end.
+
+        Raises Refused, ClientGoneError.
+        """
 
     def buffered(self) -> bool:
         """Whether the next piece is here already, so that taking it will not wait."""

@@ -1,11 +1,11 @@
 """The parsed fields of one request: an immutable block, shared by all requests with the same bytes."""
 
-from collections.abc import Mapping
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from aegis.http1 import framing, llhttp, request_line
-from aegis.http1.framing import Framing
+from aegis.http1.framing import NO_BODY
 from aegis.reasons import Reason, Refused
 from aegis.security.forwarding import Fate, fate, trusted_peer_fields
 
@@ -14,16 +14,19 @@ NAMES_KEPT: Final = 2048
 
 
 class Kind(IntEnum):
-    """What a request field means to the protocol itself."""
+    """What becomes of a request field, and what it means to the protocol."""
 
-    PLAIN = 0
-    HOST = 1
-    LENGTH = 2
-    CODING = 3
-    CONNECTION = 4
-    UPGRADE = 5
-    EXPECT = 6
-    WEBSOCKET_KEY = 7
+    PLAIN = 0  # forwarded as it came
+    HOST = 1  # the same
+    WEBSOCKET_KEY = 2  # the same, whatever Connection names
+    LENGTH = 3
+    DROPPED = 4  # hop-by-hop
+    CLAIM = 5  # about the peer: forwarded for trusted peers only
+    REQUEST_ID = 6  # ours replaces it, a trusted peer's own is kept
+    CODING = 7
+    CONNECTION = 8
+    UPGRADE = 9
+    EXPECT = 10
 
 
 _KINDS: Final = {
@@ -35,82 +38,103 @@ _KINDS: Final = {
     b"expect": Kind.EXPECT,
     b"sec-websocket-key": Kind.WEBSOCKET_KEY,
 }
+_FATES: Final = {
+    Fate.FORWARD: Kind.PLAIN,
+    Fate.DROP: Kind.DROPPED,
+    Fate.CLAIM: Kind.CLAIM,
+    Fate.REQUEST_ID: Kind.REQUEST_ID,
+}
 
-_IN_PLACE: Final = frozenset({Kind.HOST, Kind.LENGTH, Kind.CODING, Kind.WEBSOCKET_KEY})
-"""Forwarded where they stand, whatever Connection names: the backend needs them to read the request as we did."""
+# Plain numbers: looking up a member of the enum costs more than the rest of its line.
+_HOST, _WEBSOCKET_KEY, _LENGTH, _DROPPED, _CLAIM, _REQUEST_ID, _CODING, _CONNECTION, _UPGRADE, _EXPECT = map(
+    int, list(Kind)[1:]
+)
 
-Name = tuple[bytes, Kind, Fate, str | None]
-"""(lower-case name, kind, fate, environ key); no key = it never enters the environ."""
+_USUAL_TOKENS: Final = frozenset({b"", b"close", b"keep-alive", b"upgrade"})
+_NOTHING: Final = frozenset[bytes]()
+_OURS: Final = frozenset({b"host", b"content-length", b"sec-websocket-key"})
+"""The backend needs them to read the request as we did, whatever Connection names."""
 
-_names: dict[bytes, Name] = {}
+_kinds: dict[bytes, int] = {}
 
 
-def classify(name: bytes) -> Name:
-    """What a field name means; remembered, since clients use few names."""
-    known = _names.get(name)
-    if known is not None:
-        return known
+def classify(name: bytes) -> int:
+    """The kind of a field name, as a number; remembered, since clients use few names."""
     lower = name.lower()
-    entry = (lower, _KINDS.get(lower, Kind.PLAIN), fate(lower), _environ_key(lower))
-    if len(_names) >= NAMES_KEPT:
-        _names.clear()  # names that never repeat must not pile up
-    _names[name] = entry
-    return entry
-
-
-def _environ_key(lower: bytes) -> str | None:
-    # [SECURITY] EnvironNames: `X_A` and `X-A` would be one key; a name with `_` never enters the environ.
-    if b"_" in lower:
-        return None
-    if lower in (b"content-type", b"content-length"):
-        return lower.decode().upper().replace("-", "_")
-    return "HTTP_" + lower.decode().upper().replace("-", "_")
+    if len(_kinds) >= NAMES_KEPT:
+        _kinds.clear()  # names that never repeat must not pile up
+    kind = _kinds[name] = int(_KINDS.get(lower, _FATES[fate(lower)]))
+    return kind
 
 
 class Block:
     """All that a request's version and fields say. Never changed after it was built."""
 
     __slots__ = (
-        "_claims",
-        "environ",
+        "claims",
+        "closes",
         "expects_continue",
+        "fields",
         "forward",
-        "forward_trusted",
         "framing",
         "host",
+        "host_line",
         "host_name",
         "http11",
         "keep_alive",
         "request_id",
+        "stripped",
         "upgrade",
         "websocket",
     )
 
-    def __init__(self, *, http11: bool) -> None:
+    def __init__(self, fields: llhttp.Fields, *, http11: bool) -> None:
+        self.fields = fields  # names and values as they came
         self.http11 = http11
-        self.environ: Mapping[str, Any] = {}
-        self.framing = Framing()
+        self.framing = NO_BODY
         self.host = b""  # as it came
         self.host_name = ""  # as the whitelist compares it
-        self.keep_alive = False
+        self.host_line = b""  # X-Forwarded-Host for an untrusted peer
+        self.keep_alive = http11
         self.expects_continue = False
         self.upgrade = False  # asks for one, validly or not
         self.websocket = False  # the fields of a valid WebSocket request; the method is not ours to see
-        self.forward = b""  # fields toward the backend for an untrusted peer; what we say of the peer is not in it
-        self.forward_trusted = b""  # the same for a trusted one, its claims left out
+        self.forward = b""  # field lines toward the backend; what we say of the peer is not among them
         self.request_id = b""  # X-Request-ID as it came
-        self._claims: tuple[tuple[bytes, bytes], ...] = ()
+        self.claims: list[tuple[bytes, bytes]] = []  # fields about the peer, worth something from a trusted one
+        self.closes = False  # Connection says close
+        self.stripped = _NOTHING  # lower-case names that Connection strips
 
     def __repr__(self) -> str:
         return f"<Block {self.host_name} {self.framing}>"
 
-    def peer_fields(self, address: str, scheme: str) -> bytes:
+    def trusted_peer_fields(self, address: str, scheme: str) -> bytes:
         """What we say to a backend of a trusted peer with these fields."""
-        return trusted_peer_fields(self._claims, address, scheme, self.host)
+        return trusted_peer_fields(self.claims, address, scheme, self.host)
+
+    def environ(self) -> dict[str, Any]:
+        """The fields as WSGI names them. Made on demand: no layer of ours reads them."""
+        environ: dict[str, Any] = {}
+        for name, raw in zip(*self.fields, strict=True):
+            key, text = _environ_key(name.lower()), raw.rstrip(b" \t").decode("latin-1")
+            if key in environ:
+                environ[key] += ("; " if key == "HTTP_COOKIE" else ", ") + text
+            elif key:
+                environ[key] = text
+        return environ
 
 
-NO_BLOCK: Final = Block(http11=True)
-"""Stands in where a head could not be read; its connection is never kept."""
+def _environ_key(lower: bytes) -> str:
+    # [SECURITY] EnvironNames: `X_A` and `X-A` would be one key; a name with `_` never enters the environ.
+    if b"_" in lower:
+        return ""
+    key = lower.decode().upper().replace("-", "_")
+    return key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else "HTTP_" + key
+
+
+NO_BLOCK: Final = Block(([], []), http11=True)
+"""Stands in where a head could not be read."""
+NO_BLOCK.keep_alive = False
 
 
 def parse(version_and_fields: bytes) -> Block:
@@ -124,113 +148,114 @@ def parse(version_and_fields: bytes) -> Block:
         fields = llhttp.request_fields(version_and_fields)
     except llhttp.FieldSyntaxError as error:
         raise Refused(Reason.BAD_FRAMING if error.framing else Reason.BAD_FIELD, str(error)) from error
-    return _Builder(http11=version == b"HTTP/1.1").build(fields)
+    return _build(Block(fields, http11=version == b"HTTP/1.1"), version_and_fields)
 
 
-class _Builder:
-    """Sorts the fields of one head into the slots of its Block."""
+def _build(block: Block, version_and_fields: bytes) -> Block:
+    """Fill the block from its fields; the special ones decide, the plain ones are forwarded as they came."""
+    names, values = block.fields
+    kinds = [*map(_kinds.get, names)]
+    if None in kinds:
+        kinds = [classify(name) for name in names]
+    special: dict[int, list[bytes]] = {}
+    altered: list[int] = []
+    for index, kind in enumerate(kinds):
+        if kind:
+            special.setdefault(kind, []).append(values[index].rstrip(b" \t"))
+            if kind >= _LENGTH:
+                altered.append(index)
+    _settle_host(block, special.get(_HOST, ()))
+    if altered:
+        _settle_special(block, special)
+        block.forward = _forward(block, version_and_fields, kinds, altered)
+    else:
+        block.forward = version_and_fields[10:]
+    return block
 
-    def __init__(self, *, http11: bool) -> None:
-        self.block = Block(http11=http11)
-        self.environ: dict[str, Any] = {"SERVER_PROTOCOL": "HTTP/1.1" if http11 else "HTTP/1.0"}
-        self.forward: list[bytes] = []
-        self.named: list[bytes] = []  # lower-case names, in step with `forward`
-        self.claims: list[tuple[bytes, bytes]] = []
-        self.special: dict[Kind, list[bytes]] = {}
 
-    def build(self, fields: llhttp.RawFields) -> Block:
-        for name, raw in fields:
-            lower, kind, becomes, key = classify(name)
-            value = raw.rstrip(b" \t")
-            if key is not None:
-                self._into_environ(key, value)
-            if kind is not Kind.PLAIN:
-                self._special(kind, name, value)
-            elif becomes is Fate.FORWARD:
-                self.forward.append(b"%b: %b\r\n" % (name, value))
-                self.named.append(lower)
-            elif becomes is Fate.CLAIM:
-                self.claims.append((name, value))
-            elif becomes is Fate.REQUEST_ID and lower == b"x-request-id":
-                self.block.request_id = value
-        self._connection()
-        self._host()
-        self._body()
-        self._forward()
-        return self.block
+def _settle_special(block: Block, special: dict[int, list[bytes]]) -> None:
+    for value in special.get(_CONNECTION, ()):
+        _settle_connection(block, value)
+    _settle_body(block, special)
+    if block.upgrade or _UPGRADE in special:
+        _settle_upgrade(block, special)
+    for value in special.get(_REQUEST_ID, ()):
+        block.request_id = value
 
-    def _special(self, kind: Kind, name: bytes, value: bytes) -> None:
-        self.special.setdefault(kind, []).append(value)
-        if kind in _IN_PLACE:
-            if kind is Kind.LENGTH and value.isdigit():
-                value = b"%d" % int(value[:20])  # re-printed: `007` is legal and read differently by some
-            elif kind is Kind.CODING:
-                value = b"chunked"  # the only one there is by now, in its usual case
-            self.forward.append(b"%b: %b\r\n" % (name, value))
-            self.named.append(b"")  # a name that no Connection token strips
 
-    def _into_environ(self, key: str, value: bytes) -> None:
-        text = value.decode("latin-1")
-        if key in self.environ:
-            joint = "; " if key == "HTTP_COOKIE" else ", "
-            text = self.environ[key] + joint + text
-        self.environ[key] = text
+def _settle_host(block: Block, hosts: "list[bytes] | tuple[()]") -> None:
+    if len(hosts) != 1:
+        raise Refused(Reason.BAD_HOST, "no Host" if not hosts else "more than one Host")
+    block.host = hosts[0]
+    block.host_name, block.host_line = _host(hosts[0])
 
-    def _connection(self) -> None:
-        block, values = self.block, self.special.get(Kind.CONNECTION)
-        block.keep_alive = block.http11
-        if not values:
-            return
-        tokens = {token.strip(b" \t").lower() for value in values for token in value.split(b",")} - {b""}
-        if b"close" in tokens:
-            block.keep_alive = False
-        elif b"keep-alive" in tokens:
-            block.keep_alive = True
-        # [SECURITY] HopByHop: whatever Connection names goes, before ours is set.
-        if not tokens.isdisjoint(self.named):
-            kept = [(name, line) for name, line in zip(self.named, self.forward, strict=True) if name not in tokens]
-            self.named = [name for name, _ in kept]
-            self.forward = [line for _, line in kept]
-        self.claims = [(name, value) for name, value in self.claims if name.lower() not in tokens]
-        block.upgrade = b"upgrade" in tokens
 
-    def _host(self) -> None:
-        hosts = self.special.get(Kind.HOST, ())
-        if len(hosts) != 1:
-            raise Refused(Reason.BAD_HOST, "no Host" if not hosts else "more than one Host")
-        self.block.host = hosts[0]
-        self.block.host_name = request_line.host_name(hosts[0])
+@lru_cache(maxsize=1024)
+def _host(host: bytes) -> tuple[str, bytes]:
+    return request_line.host_name(host), b"X-Forwarded-Host: %b\r\n" % host
 
-    def _body(self) -> None:
-        special, block = self.special, self.block
+
+def _settle_connection(block: Block, value: bytes) -> None:
+    tokens, stripped = _connection(value)
+    if b"close" in tokens:
+        block.closes = True
+    block.keep_alive = not block.closes and (block.keep_alive or b"keep-alive" in tokens)
+    block.upgrade |= b"upgrade" in tokens
+    block.stripped |= stripped
+
+
+@lru_cache(maxsize=256)
+def _connection(value: bytes) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """(tokens, names that go) of a Connection field, lower-case."""
+    tokens = frozenset(token.strip(b" \t").lower() for token in value.split(b","))
+    # [SECURITY] HopByHop: whatever Connection names goes, before ours is set.
+    return tokens, tokens - _USUAL_TOKENS - _OURS
+
+
+def _settle_body(block: Block, special: dict[int, list[bytes]]) -> None:
+    lengths, codings = special.get(_LENGTH, ()), special.get(_CODING, ())
+    if lengths or codings:
         try:
-            block.framing = framing.decide(
-                special.get(Kind.LENGTH, ()), special.get(Kind.CODING, ()), http11=block.http11
-            )
+            block.framing = framing.decide(lengths, codings, http11=block.http11)
         except framing.FramingError as error:
             raise Refused(Reason.BAD_FRAMING, str(error)) from error
-        expectations = special.get(Kind.EXPECT)
-        if expectations and block.http11:
-            if [value.lower() for value in expectations] != [b"100-continue"]:
-                raise Refused(Reason.EXPECTATION_FAILED, "an Expect other than 100-continue")
-            block.expects_continue = block.framing.has_body
-        self._upgrade()
+    expectations = special.get(_EXPECT)
+    if expectations and block.http11:
+        if [value.lower() for value in expectations] != [b"100-continue"]:
+            raise Refused(Reason.EXPECTATION_FAILED, "an Expect other than 100-continue")
+        block.expects_continue = block.framing.has_body
 
-    def _upgrade(self) -> None:
-        block, protocols = self.block, self.special.get(Kind.UPGRADE)
-        if not protocols:
-            block.upgrade = False
-            return
-        # [SECURITY] UpgradeBody: parsers disagree whether the body of such a request is a body or the new protocol.
-        if block.framing.has_body:
-            raise Refused(Reason.BAD_UPGRADE, "an Upgrade with a body")
-        asked = [value.lower() for value in protocols] == [b"websocket"]
-        keyed = len(self.special.get(Kind.WEBSOCKET_KEY, ())) == 1
-        block.websocket = block.upgrade and asked and keyed and block.http11
 
-    def _forward(self) -> None:
-        block = self.block
-        block.forward_trusted = b"".join(self.forward)
-        block.forward = block.forward_trusted + b"X-Forwarded-Host: %b\r\n" % block.host
-        block.environ = self.environ
-        block._claims = tuple(self.claims)  # noqa: SLF001 - the builder is the block's only writer
+def _settle_upgrade(block: Block, special: dict[int, list[bytes]]) -> None:
+    protocols = special.get(_UPGRADE)
+    if not protocols:
+        block.upgrade = False
+        return
+    # [SECURITY] UpgradeBody: parsers disagree whether the body of such a request is a body or the new protocol.
+    if block.framing.has_body:
+        raise Refused(Reason.BAD_UPGRADE, "an Upgrade with a body")
+    asked = [value.lower() for value in protocols] == [b"websocket"]
+    keyed = len(special.get(_WEBSOCKET_KEY, ())) == 1
+    block.websocket = block.upgrade and asked and keyed and block.http11
+
+
+def _forward(block: Block, version_and_fields: bytes, kinds: "list[int | None]", altered: list[int]) -> bytes:
+    """The lines toward the backend: kept as they came, but for the length, which is re-printed, and the coding."""
+    names, values = block.fields
+    # llhttp refuses folded lines, so lines (behind the version) and fields are in step.
+    lines = version_and_fields.split(b"\r\n")
+    for index in reversed(altered):
+        kind = kinds[index]
+        if kind == _LENGTH:
+            # `007` is legal and read differently by some.
+            lines[index + 1] = b"%b: %d" % (names[index], block.framing.length or 0)
+            continue
+        if kind == _CLAIM and names[index].lower() not in block.stripped:
+            block.claims.insert(0, (names[index], values[index].rstrip(b" \t")))
+        del lines[index + 1]
+    del lines[0]
+    if block.stripped:
+        lines = [line for line in lines if line.partition(b":")[0].lower() not in block.stripped]
+    if block.framing.chunked:
+        lines.insert(-1, b"Transfer-Encoding: chunked")
+    return b"\r\n".join(lines)

@@ -138,10 +138,10 @@ class ChunkReader:
         if not section:
             return
         try:
-            fields = llhttp.response_fields(b"HTTP/1.1", section)
+            names, _ = llhttp.response_fields(b"HTTP/1.1", section)
         except llhttp.FieldSyntaxError as error:
             raise ChunkError(f"malformed trailer: {error}") from error
-        for name, _ in fields:
+        for name in names:
             if name.lower() in self._forbidden:
                 raise ChunkError("a trailer that may not stand behind a body")
 

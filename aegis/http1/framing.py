@@ -5,16 +5,14 @@ Decided here from the fields, never by llhttp, which skips the body of any messa
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 DIGITS: Final = re.compile(rb"[0-9]{1,19}")
 NO_BODY_STATUSES: Final = frozenset({204, 304})
 INFORMATIONAL: Final = range(100, 200)
 
 
-@dataclass(frozen=True, slots=True)
-class Framing:
+class Framing(NamedTuple):
     """`length` in bytes when declared; `chunked`; neither = none for a request, until the close for a response."""
 
     length: int | None = None
@@ -24,6 +22,10 @@ class Framing:
     def has_body(self) -> bool:
         """Whether a byte of body is to come, as far as the head can tell."""
         return self.chunked or bool(self.length)
+
+
+NO_BODY: Final = Framing()
+CHUNKED: Final = Framing(chunked=True)
 
 
 class FramingError(ValueError):
@@ -43,9 +45,9 @@ def decide(lengths: Sequence[bytes], codings: Sequence[bytes], *, http11: bool) 
             raise FramingError("Transfer-Encoding on HTTP/1.0")
         if len(codings) != 1 or codings[0].strip(b" \t").lower() != b"chunked":
             raise FramingError("a Transfer-Encoding that is not exactly one chunked")
-        return Framing(chunked=True)
+        return CHUNKED
     if not lengths:
-        return Framing()
+        return NO_BODY
     digits = lengths[0].strip(b" \t")
     if len(lengths) != 1 or not DIGITS.fullmatch(digits):
         raise FramingError("a Content-Length that is not one decimal number")

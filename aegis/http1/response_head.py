@@ -1,13 +1,15 @@
 """Heads of backend responses: raw bytes → an immutable `Head`, through a memo."""
 
+from collections.abc import Iterator
 from enum import IntEnum
-from typing import Any, Final, NoReturn
+from functools import lru_cache
+from typing import Final
 
 from aegis.http1 import framing, llhttp, write
 from aegis.http1.framing import Framing
 from aegis.http1.memo import Memo
 from aegis.security.forwarding import HOP_BY_HOP
-from aegis.security.headers import REPLACED, SECURITY_FIELDS, SECURITY_WIRE
+from aegis.security.headers import REPLACED, SECURITY_WIRE
 
 LARGEST_HEAD: Final = 64 * 1024
 SWITCHING: Final = 101
@@ -16,16 +18,16 @@ NAMES_KEPT: Final = 2048
 
 
 class Kind(IntEnum):
-    """What a response field means to the protocol itself."""
+    """What becomes of a response field, and what it means to the protocol."""
 
-    PLAIN = 0
-    DROPPED = 1  # hop-by-hop, or the backend's request id: ours is echoed
-    REPLACED = 2  # by the security fields
-    LENGTH = 3
-    CODING = 4
-    CONNECTION = 5
-    DATE = 6
-    CONTENT_TYPE = 7
+    PLAIN = 0  # kept, as the following are
+    LENGTH = 1
+    DATE = 2
+    CONTENT_TYPE = 3
+    DROPPED = 4  # hop-by-hop, or the backend's request id: ours is echoed
+    REPLACED = 5  # by the security fields
+    CODING = 6
+    CONNECTION = 7
 
 
 _KINDS: Final = {
@@ -39,67 +41,55 @@ _KINDS: Final = {
     b"content-type": Kind.CONTENT_TYPE,
 }
 
-Name = tuple[Kind, bytes, str]
-"""(kind, lower-case name, name as text)."""
+# Plain numbers: looking up a member of the enum costs more than the rest of its line.
+_LENGTH, _DATE, _CONTENT_TYPE, _DROPPED, _REPLACED, _CODING, _CONNECTION = map(int, list(Kind)[1:])
 
-Pair = tuple[bytes, bytes]
+_USUAL_TOKENS: Final = frozenset({b"", b"close", b"keep-alive"})
+_NO_TOKENS: Final = frozenset[bytes]()
 
-_names: dict[bytes, Name] = {}
+_kinds: dict[bytes, int] = {}
 
 
-def classify(name: bytes) -> Name:
-    """What a field name means; remembered, since backends use few names."""
-    known = _names.get(name)
-    if known is None:
-        if len(_names) >= NAMES_KEPT:
-            _names.clear()  # names that never repeat must not pile up
-        lower = name.lower()
-        known = _names[name] = (_KINDS.get(lower, Kind.PLAIN), lower, name.decode("latin-1"))
-    return known
+def classify(name: bytes) -> int:
+    """The kind of a field name, as a number; remembered, since backends use few names."""
+    if len(_kinds) >= NAMES_KEPT:
+        _kinds.clear()  # names that never repeat must not pile up
+    kind = _kinds[name] = int(_KINDS.get(name.lower(), Kind.PLAIN))
+    return kind
 
 
 class ResponseHeadError(ValueError):
     """The backend's head is malformed. The words are for our log only."""
 
 
-class Head(list[tuple[str, str]]):
-    """The end-to-end fields of a backend's response as WSGI wants them; shared by all responses with these bytes.
+class Head:
+    """The end-to-end part of a backend's response head, shared by all responses with the same bytes: never changed.
 
+    Stands in the place of WSGI's field list, and iterates as one: (name, value) as text.
     status: from 100 to 599. reusable: the connection lives on after the body. event_stream: server-sent events, which
     may be silent for long. wire: the status line and the field lines, without the empty one. secured: the same head
     with the security fields in place of the backend's.
     """
 
-    __slots__ = (
-        "event_stream",
-        "framing",
-        "has_date",
-        "http11",
-        "reusable",
-        "secured",
-        "status",
-        "status_text",
-        "wire",
-    )
+    __slots__ = ("event_stream", "framing", "has_date", "reusable", "secured", "status", "status_text", "wire")
 
-    def __init__(self, status: int, fields: list[tuple[str, str]], wire: bytes) -> None:
-        list.__init__(self, fields)
+    def __init__(self, status: int, wire: bytes, length: Framing, reusable: bool, has_date: bool, events: bool) -> None:  # noqa: FBT001
         self.status = status
         self.status_text = write.wsgi_status(status)
         self.wire = wire
-        self.framing = Framing()
-        self.reusable = False
-        self.has_date = False
-        self.http11 = True
-        self.event_stream = False
+        self.framing = length
+        self.reusable = reusable
+        self.has_date = has_date
+        self.event_stream = events
         self.secured = self
 
-    # Shared by all requests: a layer that mutates in place would poison everyone's answers.
-    def _frozen(self, *_: Any, **__: Any) -> NoReturn:
-        raise TypeError("a backend's head is shared and never changed: copy it with list(head)")
+    def __repr__(self) -> str:
+        return f"<Head {self.status_text} {self.framing}>"
 
-    append = extend = insert = remove = pop = clear = sort = reverse = _frozen
-    __setitem__ = __delitem__ = __iadd__ = __imul__ = _frozen
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        for line in self.wire.decode("latin-1").split("\r\n")[1:-1]:
+            name, _, value = line.partition(":")
+            yield name, value.strip(" \t")
 
 
 class ResponseHeads:
@@ -120,77 +110,78 @@ class ResponseHeads:
 def parse(raw: bytes) -> Head:
     """As ResponseHeads.parse, without the memo."""
     line, _, section = raw.partition(b"\r\n")
-    status, version = _status(line)
+    version = line[:8]
+    status = _status(line, version)
     try:
-        raw_fields = llhttp.response_fields(version, section)
+        fields = llhttp.response_fields(version, section)
     except llhttp.FieldSyntaxError as error:
         raise ResponseHeadError(str(error)) from error
-    return _build(status, raw_fields, http11=version == b"HTTP/1.1")
+    return _build(status, fields, section.split(b"\r\n"), http11=version == b"HTTP/1.1")
 
 
-def _status(line: bytes) -> tuple[int, bytes]:
+def _status(line: bytes, version: bytes) -> int:
     """[SECURITY] StatusLine: versions and codes that llhttp lets pass; the phrase is dropped, ours goes out."""
-    version, digits = line[:8], line[9:12]
+    digits = line[9:12]
     well_formed = line[8:9] == b" " and line[12:13] in (b" ", b"") and digits.isdigit()
     if version not in (b"HTTP/1.1", b"HTTP/1.0") or not well_formed or not b"100" <= digits <= b"599":
         raise ResponseHeadError(f"status line {line[:40]!r}")
     if b"\r" in line or b"\n" in line or b"\0" in line:
         raise ResponseHeadError("a control byte in the status line")
-    return int(digits), version
+    return int(digits)
 
 
-def _build(status: int, raw_fields: llhttp.RawFields, *, http11: bool) -> Head:
-    special: dict[Kind, list[bytes]] = {}
-    kept: list[tuple[Name, Pair]] = []
-    for name, raw in raw_fields:
-        known = classify(name)
-        kind = known[0]
-        value = raw.rstrip(b" \t")
-        if kind >= Kind.LENGTH:
-            special.setdefault(kind, []).append(value)
-        if kind not in (Kind.DROPPED, Kind.CODING, Kind.CONNECTION):
-            kept.append((known, (name, value)))
-    tokens = _tokens(special)
-    if tokens and not tokens <= _USUAL_TOKENS:
-        # [SECURITY] HopByHop: whatever the backend's Connection names goes too, but not what frames the message.
-        kept = [each for each in kept if each[0][1] not in tokens or each[0][0] in (Kind.LENGTH, Kind.DATE)]
-    if status == NO_CONTENT:  # RFC 9110 §8.6 forbids a length there, and some clients would wait for the bytes
-        kept = [each for each in kept if each[0][0] is not Kind.LENGTH]
-    head = _head(status, kept)
+def _build(status: int, fields: llhttp.Fields, lines: list[bytes], *, http11: bool) -> Head:
+    """The head, with its secured form. llhttp refuses folded lines, so lines and fields are in step."""
+    names, values = fields
+    kinds = [*map(_kinds.get, names)]
+    if None in kinds:
+        kinds = [classify(name) for name in names]
+    special: dict[int, bytes] = {}
+    replaced: list[bytes] = []
+    tokens = _NO_TOKENS
+    for index in range(len(kinds) - 1, -1, -1):
+        kind = kinds[index]
+        if not kind:
+            continue
+        # Joined when there are several: two lengths or codings are then no number and no `chunked`.
+        special[kind] = values[index] if kind not in special else b"%b,%b" % (values[index], special[kind])
+        if kind < _DROPPED:
+            continue
+        if kind == _REPLACED:
+            replaced.append(lines[index])
+        elif kind == _CONNECTION:
+            tokens |= _tokens(values[index])
+        del lines[index]
+    dropped = _stripped(status, tokens)
+    if dropped:
+        lines = [line for line in lines if line.partition(b":")[0].lower() not in dropped]
+    wire = write.status_line(write.wsgi_status(status)) + b"\r\n".join(lines)
+    length = _framing(special, http11=http11)
+    reusable = b"close" not in tokens and (http11 or b"keep-alive" in tokens)
+    events = special.get(_CONTENT_TYPE, b"").lower().startswith(b"text/event-stream")
+    plain = wire + b"".join([line + b"\r\n" for line in reversed(replaced)])
+    head = Head(status, plain, length, reusable, _DATE in special, events)
+    head.secured = Head(status, wire + SECURITY_WIRE, length, reusable, _DATE in special, events)
+    return head
+
+
+def _framing(special: dict[int, bytes], *, http11: bool) -> Framing:
+    lengths = (special[_LENGTH],) if _LENGTH in special else ()
+    codings = (special[_CODING],) if _CODING in special else ()
     try:
-        length = framing.decide(special.get(Kind.LENGTH, ()), special.get(Kind.CODING, ()), http11=http11)
+        return framing.decide(lengths, codings, http11=http11)
     except framing.FramingError as error:
-        raise ResponseHeadError(f"status {status}: {error}") from error
-    for each in (head, head.secured):
-        each.framing = length
-        each.has_date = Kind.DATE in special
-        each.http11 = http11
-        each.reusable = b"close" not in tokens and (http11 or b"keep-alive" in tokens)
-        each.event_stream = special.get(Kind.CONTENT_TYPE, [b""])[0].lower().startswith(b"text/event-stream")
-    return head
+        raise ResponseHeadError(str(error)) from error
 
 
-_USUAL_TOKENS: Final = frozenset({b"close", b"keep-alive"})
+@lru_cache(maxsize=256)
+def _tokens(value: bytes) -> frozenset[bytes]:
+    return frozenset(token.strip(b" \t").lower() for token in value.split(b","))
 
 
-def _tokens(special: dict[Kind, list[bytes]]) -> frozenset[bytes]:
-    values = special.get(Kind.CONNECTION)
-    if values is None:
-        return frozenset()
-    return frozenset(token.strip(b" \t").lower() for value in values for token in value.split(b","))
-
-
-def _head(status: int, kept: list[tuple[Name, Pair]]) -> Head:
-    """The head and its secured form."""
-    line = write.status_line(write.wsgi_status(status))
-    plain = [each for each in kept if each[0][0] is not Kind.REPLACED]
-    lines = line + b"".join([b"%b: %b\r\n" % pair for _, pair in plain])
-    texts = [(name[2], value.decode("latin-1")) for name, (_, value) in plain]
-    secured = Head(status, [*texts, *SECURITY_FIELDS], lines + SECURITY_WIRE)
-    if len(plain) != len(kept):
-        replaced = [each for each in kept if each[0][0] is Kind.REPLACED]
-        lines += b"".join([b"%b: %b\r\n" % pair for _, pair in replaced])
-        texts += [(name[2], value.decode("latin-1")) for name, (_, value) in replaced]
-    head = Head(status, texts, lines)
-    head.secured = secured
-    return head
+def _stripped(status: int, tokens: frozenset[bytes]) -> frozenset[bytes]:
+    """The lower-case names that go beside the hop-by-hop ones."""
+    # [SECURITY] HopByHop: whatever the backend's Connection names goes too, but not what frames the message.
+    stripped = tokens - _USUAL_TOKENS - {b"content-length", b"date"} if tokens else tokens
+    # RFC 9110 §8.6 forbids a length on a 204, and some clients would wait for the bytes.
+    return stripped | {b"content-length"} if status == NO_CONTENT else stripped

@@ -18,6 +18,14 @@ from aegis.reasons import DeadlinePassedError
 READ: Final = 1
 WRITE: Final = 2
 
+PIECE: Final = 512 * 1024
+"""Most bytes of a body that are moved at once."""
+
+_scratch: Final = memoryview(bytearray(PIECE))
+"""One buffer for every body of the process: it stays in the processor's cache, and a slow peer holds none of it."""
+
+WIDE: Final = 512 * 1024
+
 
 class Stream:
     """A non-blocking socket with one reader and one writer at most, each a greenlet.
@@ -42,6 +50,7 @@ class Stream:
         "recv_into",
         "send",
         "sock",
+        "wide",
         "writer",
     )
 
@@ -57,6 +66,7 @@ class Stream:
         self.reader: Any = None
         self.writer: Any = None
         self.on_event: Callable[[], None] | None = None
+        self.wide = False
         self._hub = hub
         self.armed = False
         self._watcher = hub.loop.io(sock.fileno(), READ, priority=priority)
@@ -101,12 +111,15 @@ class Stream:
             except BlockingIOError:
                 continue
 
-    def read_into(self, buffer: bytearray | memoryview) -> int:
-        """As read_some, into `buffer`; returns how many bytes, 0 at the end of the stream."""
+    def read_piece(self, most: int = PIECE) -> memoryview:
+        """As read_some, but a view into a buffer that all streams share: valid until this greenlet waits again.
+
+        `send_all` sends it on at once and keeps a copy only of what the other side does not take.
+        """
         while True:
             self.wait_read()
             try:
-                return self.recv_into(buffer)
+                return _scratch[: self.recv_into(_scratch[:most])]
             except BlockingIOError:
                 continue
 
@@ -150,7 +163,9 @@ class Stream:
         except BlockingIOError:
             sent = 0
         if sent != len(data):
-            self._send_rest(memoryview(data)[sent:], stall)
+            # A view may be of the shared buffer, which others fill while we wait.
+            rest = memoryview(data)[sent:] if isinstance(data, bytes) else memoryview(bytes(data[sent:]))
+            self._send_rest(rest, stall)
 
     def _send_rest(self, view: memoryview, stall: float) -> None:
         before = self.deadline
@@ -183,6 +198,12 @@ class Stream:
         if writer is not None:
             self.writer = None
             writer.switch()
+
+    def widen(self) -> None:
+        """Let the kernel hold more unsent bytes (WIDE): for a peer that has shown that it takes them."""
+        if not self.wide:
+            self.wide = True
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, WIDE)
 
     # the end
 

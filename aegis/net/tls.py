@@ -4,7 +4,7 @@ import ssl
 from typing import Any
 
 from aegis.net.deadlines import Deadlines
-from aegis.net.stream import Stream
+from aegis.net.stream import PIECE, Stream
 
 
 class TlsStream(Stream):
@@ -26,15 +26,9 @@ class TlsStream(Stream):
             except ssl.SSLWantWriteError:
                 self.wait_write()
 
-    def read_into(self, buffer: bytearray | memoryview) -> int:
-        """As Stream.read_into."""
-        while True:
-            try:
-                return self.sock.recv_into(buffer)
-            except ssl.SSLWantReadError:
-                self.wait_read()
-            except ssl.SSLWantWriteError:
-                self.wait_write()
+    def read_piece(self, most: int = PIECE) -> memoryview:
+        """As Stream.read_piece. TLS records hold at most 16 KiB, so a copy is all it takes."""
+        return memoryview(self.read_some(most))
 
     def peek(self) -> bytes | None:
         """TLS cannot be peeked: whatever arrives on a connection that owes us nothing makes it unfit."""

@@ -40,27 +40,26 @@ class ProxyApp:
     def _proxy(self, context: RequestContext, start_response: StartResponse) -> Body:
         body = context.body
         # The first piece is taken before a backend is: one that does not come, or is malformed, costs no backend.
-        piece = b"" if body is None else body.next_piece()
+        piece = b"" if body is None else bytes(body.next_piece())
         request = self.request_head(context)
-        failure = BackendError(Reason.NO_BACKEND, "no backend is eligible")
+        before: BackendError | None = None
         refused: frozenset[BackendState] = frozenset()
         while True:
             state = self.policy.pick(refused)
             if state is None:
-                raise failure
+                raise before or BackendError(Reason.NO_BACKEND, "no backend is eligible")
             context.backend = state.backend
             context.attempts += 1
             # A replay goes over a fresh connection: the other parked ones have most likely died with the first.
-            attempt = Attempt(
-                context, state, self.heads, self.timeouts, fresh=failure.replay is Replay.FRESH_CONNECTION
-            )
+            fresh = before is not None and before.replay is Replay.FRESH_CONNECTION
+            attempt = Attempt(context, state, self.heads, self.timeouts, fresh=fresh)
             try:
                 return self._answer(attempt, attempt.run(request, piece), start_response)
             except BackendError as error:
                 attempt.finish(fit=False)
-                if not may_retry(context, error, before=failure.replay):
+                if not may_retry(context, error, replayed=fresh):
                     raise
-                failure = error
+                before = error
                 if error.replay is Replay.ANOTHER_BACKEND:
                     refused |= {state}
             except BaseException:
@@ -91,11 +90,17 @@ class ProxyApp:
     def request_head(self, context: RequestContext) -> bytes:
         """The request's head toward any backend: the client's fields, then ours."""
         block, peer = context.block, context.peer
+        of_peer, host_line = peer.forwarded, block.host_line
         if peer.trusted:
-            ours = block.forward_trusted + block.peer_fields(peer.address, self.scheme)
-        else:
-            ours = block.forward + peer.forwarded
-        return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (context.method.encode(), context.target, ours, context.id_line)
+            of_peer, host_line = block.trusted_peer_fields(peer.address, self.scheme), b""
+        return b"%b %b HTTP/1.1\r\n%b%b%b%b\r\n" % (
+            context.method.encode(),
+            context.target,
+            block.forward,
+            host_line,
+            of_peer,
+            context.id_line,
+        )
 
 
 def refuse(context: RequestContext, start_response: StartResponse) -> Body:

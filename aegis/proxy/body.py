@@ -7,13 +7,13 @@ from aegis.context import RequestContext
 from aegis.http1.chunked import ChunkError, ChunkReader
 from aegis.http1.framing import NO_BODY_STATUSES
 from aegis.net.deadlines import NEVER
+from aegis.net.stream import PIECE
 from aegis.reasons import BackendError, ClientGoneError, DeadlinePassedError, Reason
 
 if TYPE_CHECKING:
     from aegis.http1.response_head import Head
     from aegis.net.stream import Stream
 
-PIECE: Final = 256 * 1024
 SMALL: Final = 64 * 1024
 ANY_TRAILER: Final = frozenset[bytes]()
 """A backend's trailers are all dropped, so none of them is worth an aborted answer."""
@@ -29,9 +29,9 @@ class Done(Protocol):
 class ResponseBody:
     """A WSGI iterable over the rest of one response.
 
-    Pieces are views into one reused buffer, valid until the next one is asked for. `done(fit=…)` is called once: with
-    True when the message ended cleanly and its connection may serve another request. Raises BackendError with
-    `backend_aborted` when the backend breaks off, so that the client never gets a clean end.
+    Pieces may be views into the shared buffer, valid until the taker waits for anything. `done(fit=…)` is called
+    once: with True when the message ended cleanly and its connection may serve another request. Raises BackendError
+    with `backend_aborted` when the backend breaks off, so that the client never gets a clean end.
     """
 
     __slots__ = ("_context", "_done", "_fit", "_head", "_read_timeout", "_rest", "_stream")
@@ -86,50 +86,44 @@ class ResponseBody:
             yield self._rest[:length]
             return
         yield self._rest  # empty: lets the head go out while the body takes its time
-        buffer = memoryview(bytearray(min(left, PIECE)))
         while left:
-            count = self._read_into(buffer[: min(left, PIECE)])
-            if not count:
+            piece = self._read(min(left, PIECE))
+            if not piece:
                 raise _aborted(f"closed with {left} of {length} bytes to come")
-            left -= count
+            left -= len(piece)
             if not left:
                 self._finish(clean=True)
-            yield buffer[:count]
+            yield piece
         self._finish(clean=True)
 
     def _chunked(self) -> Iterator[bytes | memoryview]:
         reader = ChunkReader(ANY_TRAILER)
-        data: bytes | bytearray = self._rest
-        end = len(data)
+        data = self._rest
         yield b""
-        buffer = bytearray()
         while True:
-            pieces, stop = reader.feed(data, 0, end)
+            pieces, stop = reader.feed(data, 0, len(data))
             if reader.done:
-                self._finish(clean=stop == end)
+                self._finish(clean=stop == len(data))
             yield from pieces
             if reader.done:
                 return
-            if not buffer:
-                buffer = bytearray(SMALL)
-            data = buffer
-            end = self._read_into(memoryview(buffer))
-            if not end:
+            # A copy: its pieces are sent one by one, and the shared buffer is anyone's after the first wait.
+            data = bytes(self._read(SMALL))
+            if not data:
                 raise _aborted("closed within a chunked body")
 
     def _until_close(self) -> Iterator[bytes | memoryview]:
         yield self._rest
-        buffer = memoryview(bytearray(SMALL))
-        while count := self._read_into(buffer):
-            yield buffer[:count]
+        while piece := self._read(PIECE):
+            yield piece
         self._finish(clean=False)
 
-    def _read_into(self, view: memoryview) -> int:
+    def _read(self, most: int) -> memoryview:
         stream = self._stream
         stream.deadline = stream.now() + self._read_timeout
         self._context.cancel = self._client_left
         try:
-            return stream.read_into(view)
+            return stream.read_piece(most)
         finally:
             self._context.cancel = None
             stream.deadline = NEVER

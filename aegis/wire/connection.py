@@ -196,7 +196,10 @@ class Connection:
             context, stream, body, server.settings.write_timeout, keep=block.keep_alive and server.keeps
         )
         self.exchange = exchange
-        exchange.run(server.application, make_environ(server.environ, context, body))
+        environ = make_environ(server.environ, context, body)
+        if server.fields_in_environ:
+            environ |= block.environ()
+        exchange.run(server.application, environ)
         self.exchange = None
         if not exchange.keep:
             self.fire(self._last_event(exchange))

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from aegis.net.stream import Stream
     from aegis.wire.request_body import RequestBody
 
-ONE_SEND: Final = 64 * 1024
-"""Bytes of head and body that are joined and sent at once; more is not worth the copy."""
+PROVEN: Final = 512 * 1024
+"""Bytes of a body after which its reader may have more unsent ones in the kernel: fewer and larger turns."""
 
 DRAINED: Final = 64 * 1024
 """Bytes of an unread request body that are read off so that the connection can be kept."""
@@ -71,7 +71,7 @@ class Exchange:
         self.broken = False
         self.write_timeout = write_timeout
         self._status = ""
-        self._fields: Fields = []
+        self._fields: Fields | Head = []
         self._head_sent = False
         self._chunked = False
         self._no_body = False
@@ -106,7 +106,7 @@ class Exchange:
             if context.on_end is not None:
                 context.on_end(context)
 
-    def start_response(self, status: str, fields: Fields, exc_info: Any = None) -> Callable[[bytes], None]:
+    def start_response(self, status: str, fields: Fields | Head, exc_info: Any = None) -> Callable[[bytes], None]:
         """PEP 3333. A second call needs exc_info, and re-raises it when the head is out already."""
         if exc_info is not None:
             try:
@@ -127,7 +127,7 @@ class Exchange:
         context.status = int(status[:3])
         self._head_sent = True
         self._no_body = context.method == "HEAD" or status[:3] in _NO_BODY
-        if type(fields) is Head:
+        if isinstance(fields, Head):
             wire, has_date, declared = fields.wire, fields.has_date, fields.framing.length
         else:
             wire, has_date, declared = _foreign(status, fields)
@@ -149,7 +149,7 @@ class Exchange:
 
     def _frame(self, known: int | None) -> bytes:
         """Say how long a body of undeclared length is; a 1.0 client reads until the close."""
-        if known is not None and type(self._fields) is not Head:
+        if known is not None and not isinstance(self._fields, Head):
             self._left = known
             return b"Content-Length: %d\r\n" % known
         if self.context.block.http11:
@@ -185,10 +185,7 @@ class Exchange:
                 parts.append(body)
                 if self._left is not None and self._left != length:
                     raise AssertionError("Content-Length and body disagree")
-        if length < ONE_SEND:
-            self.stream.send_all(b"".join(parts), self.write_timeout)
-        else:
-            self._send_parts(parts)
+        self.stream.send_all(b"".join(parts), self.write_timeout)
 
     def _send_pieces(self, result: "Iterable[bytes | memoryview]") -> None:
         """Pieces leave as they come. An empty first one sends the head alone: the body may take its time."""
@@ -211,22 +208,20 @@ class Exchange:
                 close()
 
     def _write(self, piece: bytes | memoryview) -> None:
-        parts: list[bytes | memoryview] = []
-        if not self._head_sent:
-            parts += self._head(None)
-        if len(piece) and not self._no_body:
-            self._count(len(piece))
-            parts.append(write.chunk(piece) if self._chunked and len(piece) < ONE_SEND else piece)
-        if len(piece) >= ONE_SEND and self._chunked and not self._no_body:
-            parts[-1:] = [b"%x\r\n" % len(piece), piece, b"\r\n"]
-        self._send_parts(parts)
+        length = len(piece)
+        parts = [] if self._head_sent else self._head(None)
+        if length and not self._no_body:
+            self._count(length)
+            parts += (b"%x\r\n" % length, piece, b"\r\n") if self._chunked else (piece,)
+        self._send(parts)
 
-    def _send_parts(self, parts: list[bytes | memoryview]) -> None:
-        if sum(map(len, parts)) <= ONE_SEND:
-            parts = [b"".join(parts)]
-        for part in parts:
-            if len(part):
-                self.stream.send_all(part, self.write_timeout)
+    def _send(self, parts: list[bytes | memoryview]) -> None:
+        """One send for all parts; a single one goes as it is, since it may be a large view."""
+        if self.context.bytes_out > PROVEN:
+            self.stream.widen()
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        if len(data):
+            self.stream.send_all(data, self.write_timeout)
 
     def _count(self, length: int) -> None:
         self.context.bytes_out += length
@@ -281,8 +276,9 @@ def _foreign(status: str, fields: Fields) -> tuple[bytes, bool, int | None]:
 
 
 def make_environ(base: Environ, context: RequestContext, body: "RequestBody | None") -> Environ:
-    """The WSGI environ of a request. base: what all requests of this server share."""
-    environ = {**base, **context.block.environ}
+    """The WSGI environ of a request, without its fields. base: what all requests of this server share."""
+    environ = base.copy()
+    environ["SERVER_PROTOCOL"] = "HTTP/1.1" if context.block.http11 else "HTTP/1.0"
     target = context.target.decode("latin-1")
     path, _, environ["QUERY_STRING"] = target.partition("?")
     context.path = path

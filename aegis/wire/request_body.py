@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator
 from aegis.http1.chunked import ChunkError, ChunkReader
 from aegis.http1.framing import Framing
 from aegis.net.deadlines import NEVER
-from aegis.net.stream import Stream
+from aegis.net.stream import PIECE, Stream
 from aegis.reasons import ClientGoneError, DeadlinePassedError, Reason, Refused
 
-PIECE = 256 * 1024
 CHUNKED_PIECE = 64 * 1024
 LOWEST_RATE = 1024
 """Bytes per second of waiting that a body must bring once that took longer than `read_timeout`."""
@@ -28,7 +27,6 @@ class RequestBody:
         self.complete = False
         self._line_buffer = b""
         self._waiting = False
-        self._piece: bytearray | None = None
         self._waited = 0.0  # seconds spent waiting for this client
         self._received = 0
 
@@ -41,7 +39,7 @@ class RequestBody:
         return self.before_wait is not None
 
     def next_piece(self) -> bytes | memoryview:
-        """The next data, valid until the next call; empty at the end. Raises Refused, ClientGoneError."""
+        """As context.RequestBody."""
         raise NotImplementedError
 
     def buffered(self) -> bool:
@@ -58,19 +56,16 @@ class RequestBody:
             self.stream.throw(error)
 
     def _receive(self, most: int) -> memoryview:
-        """Wait for bytes, as many as are there, into the reused buffer."""
+        """Wait for bytes, as many as are there."""
         if self.before_wait is not None:
             self.before_wait()
             self.before_wait = None
-        if self._piece is None:
-            self._piece = bytearray(most)
-        view = memoryview(self._piece)[:most]
         stream = self.stream
         started = stream.now()
         stream.deadline = started + self.read_timeout
         self._waiting = True
         try:
-            count = stream.read_into(view)
+            piece = stream.read_piece(most)
         except DeadlinePassedError as late:
             raise Refused(Reason.BODY_TIMEOUT, f"no byte of the body for {self.read_timeout:g} s") from late
         except OSError as error:
@@ -78,14 +73,14 @@ class RequestBody:
         finally:
             self._waiting = False
             stream.deadline = NEVER
-        if not count:
+        if not piece:
             raise ClientGoneError("closed within the body")
-        self._received += count
+        self._received += len(piece)
         self._waited += stream.now() - started
         # [SECURITY] SlowBody: a client that drips bytes just within the gap limit would hold a backend for hours.
         if self._waited > self.read_timeout and self._received < LOWEST_RATE * self._waited:
             raise Refused(Reason.CLIENT_SLOW, f"{self._received} bytes of the body in {self._waited:.1f} s")
-        return view[:count]
+        return piece
 
     # PEP 3333's file methods, for applications other than the proxy
 
@@ -170,12 +165,9 @@ class ChunkedBody(RequestBody):
     def next_piece(self) -> bytes | memoryview:
         """As RequestBody.next_piece."""
         while not self.ready and not self.reader.done:
-            if self.came:
-                came, self.came = self.came, b""
-                self._feed(came, len(came))
-            else:
-                count = len(self._receive(CHUNKED_PIECE))
-                self._feed(self._piece or b"", count)
+            # A copy: its pieces are taken one by one, and the shared buffer is anyone's after the first wait.
+            came, self.came = self.came or bytes(self._receive(CHUNKED_PIECE)), b""
+            self._feed(came)
         if not self.ready:
             self.complete = True
             return b""
@@ -184,16 +176,16 @@ class ChunkedBody(RequestBody):
         self.complete = self.reader.done and not self.ready
         return piece
 
-    def _feed(self, data: bytes | bytearray, end: int) -> None:
+    def _feed(self, data: bytes) -> None:
         try:
-            self.ready, stop = self.reader.feed(data, 0, end)
+            self.ready, stop = self.reader.feed(data, 0, len(data))
         except ChunkError as error:
             raise Refused(Reason.BAD_FRAMING, str(error)) from error
         # [SECURITY] BodySize: judged by what the chunk declares, before its data is taken.
         if self.reader.total > self.limit:
             raise Refused(Reason.BODY_TOO_LARGE, f"over {self.limit} bytes in chunks")
         if self.reader.done:
-            self.came = bytes(data[stop:end])
+            self.came = data[stop:]
 
 
 def make_body(
