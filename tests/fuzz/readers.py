@@ -11,6 +11,7 @@ from aegis.http1.chunked import ChunkError, ChunkReader
 from aegis.http1.request_head import RequestHeads
 from aegis.http1.response_head import ResponseHeadError, ResponseHeads
 from aegis.reasons import Refused
+from tests.proxy.toward_backend import of_the_client, request_head
 from tests.support.contract import SECURITY_FIELDS
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def aegis_request(raw: bytes, heads: RequestHeads, rng: Random) -> Read | None:
         return None
     if found is None:
         return None
-    fields = [pair for pair in _pairs(block.forward_trusted) if pair[0] != b"transfer-encoding"]
+    _, toward = request_head(head[:end], heads)
+    fields = [(name.lower(), value) for name, value in of_the_client(toward) if name.lower() != b"transfer-encoding"]
     return Read((method.encode(), target), fields, found[0], found[1] + len(raw) - len(head))
 
 
@@ -82,8 +84,9 @@ def aegis_response(raw: bytes, method: str, rng: Random) -> Read | None:
         return None
     if found is None:
         return None
-    assert head.secured[-len(OURS) :] == OURS
-    fields = [(name.lower().encode(), value.encode("latin-1")) for name, value in head.secured[: -len(OURS)]]
+    secured = list(head.secured)
+    assert secured[-len(OURS) :] == OURS
+    fields = [(name.lower().encode(), value.encode("latin-1")) for name, value in secured[: -len(OURS)]]
     return Read((head.status,), fields, *found)
 
 
@@ -97,11 +100,6 @@ def _body(framing: Framing, raw: bytes, start: int, rng: Random) -> tuple[bytes,
         pieces, start = reader.feed(raw, start, min(len(raw), start + rng.choice([1, 2, 7, 1000])))
         data += b"".join(pieces)
     return (data, start) if reader.done else None
-
-
-def _pairs(lines: bytes) -> Fields:
-    pairs = [line.split(b": ", 1) for line in lines.split(b"\r\n")[:-1]]
-    return [(name.lower(), value) for name, value in pairs]
 
 
 # h11

@@ -6,6 +6,7 @@ import pytest
 
 from aegis.http1.request_head import RequestHeads
 from aegis.reasons import Refused
+from tests.proxy.toward_backend import of_the_client, request_head
 
 
 def head(*fields: str | bytes, line: str | bytes = "GET / HTTP/1.1", host: str | bytes | None = "a.test") -> bytes:
@@ -32,15 +33,26 @@ def refused(*fields, **parts):
 def pairs(lines: bytes) -> list[tuple[str, str]]:
     """Field lines → (name, value) in their order."""
     assert lines.endswith(b"\r\n") or not lines
-    return [tuple(line.decode("latin-1").split(": ", 1)) for line in lines.split(b"\r\n")[:-1]]
+    split = [line.decode("latin-1").partition(":") for line in lines.split(b"\r\n")[:-1]]
+    return [(name, value.strip(" \t")) for name, _, value in split]
 
 
-def forwarded(*fields, trusted=False, **parts) -> list[tuple[str, str]]:
+def forwarded(*fields, **parts) -> list[tuple[str, str]]:
     """What of the client's own fields goes on to the backend, but for Host, which always does."""
-    parsed = block(*fields, **parts)
-    ours = {"host", "x-forwarded-host"}
-    lines = parsed.forward_trusted if trusted else parsed.forward
-    return [(name, value) for name, value in pairs(lines) if name.lower() not in ours]
+    return [pair for pair in forwarded_lines(*fields, **parts) if pair[0].lower() != "host"]
+
+
+def forwarded_lines(*fields, trusted=False, **parts) -> list[tuple[str, str]]:
+    """The same with Host."""
+    networks = ("0.0.0.0/0",) if trusted else ()
+    _, found = request_head(head(*fields, **parts), trusted=networks)
+    return [(name.decode(), value.decode("latin-1")) for name, value in of_the_client(found)]
+
+
+def environ(*fields, **parts) -> dict[str, str]:
+    """The fields as WSGI names them."""
+    found = block(*fields, **parts).environ
+    return found() if callable(found) else found
 
 
 def _bytes(text: str | bytes) -> bytes:

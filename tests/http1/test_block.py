@@ -1,7 +1,7 @@
 import pytest
 
 from aegis.http1.framing import Framing
-from tests.http1.heads import block, forwarded, head, pairs, parse, refused
+from tests.http1.heads import block, environ, forwarded, forwarded_lines, head, parse, refused
 
 HOP_BY_HOP = [
     *("Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization", "TE", "Trailer"),
@@ -30,7 +30,7 @@ def test_fields_go_on_in_their_order_and_multiplicity_with_their_own_spelling():
 
 
 def test_host_goes_on_as_it_came_and_where_it_stood():
-    lines = pairs(block("Accept: a", "hOsT: A.Test:80", "X: y", host=None).forward_trusted)
+    lines = forwarded_lines("Accept: a", "hOsT: A.Test:80", "X: y", host=None)
     assert lines == [("Accept", "a"), ("hOsT", "A.Test:80"), ("X", "y")]
 
 
@@ -49,7 +49,7 @@ def test_host_goes_on_as_it_came_and_where_it_stood():
 )
 def test_a_value_passes_unchanged_but_for_the_white_space_around_it(raw, value):
     assert forwarded(raw) == [("X", value)]
-    assert block(raw).environ["HTTP_X"] == value
+    assert environ(raw)["HTTP_X"] == value
 
 
 @pytest.mark.parametrize("spelling", [str, str.lower, str.upper])
@@ -85,8 +85,7 @@ def test_whatever_connection_names_is_stripped_wherever_it_stands(connection):
 )
 def test_an_empty_connection_token_names_nothing(connection, framing, line):
     # Without its Host or its framing a request means something else to the backend: its body would be the next one.
-    parsed = block("X: y", f"Connection: {connection}", framing, "Kept: 1", line="POST / HTTP/1.1")
-    lines = pairs(parsed.forward_trusted)
+    lines = forwarded_lines("X: y", f"Connection: {connection}", framing, "Kept: 1", line="POST / HTTP/1.1")
     assert ("Host", "a.test") in lines
     assert line in lines
     assert ("Kept", "1") in lines
@@ -94,14 +93,12 @@ def test_an_empty_connection_token_names_nothing(connection, framing, line):
 
 @pytest.mark.parametrize("name", ["host", "content-length", "Content-Length", "Host"])
 def test_connection_cannot_strip_what_routes_or_frames_a_request(name):
-    lines = pairs(block("Content-Length: 5", f"Connection: {name}, close", line="POST / HTTP/1.1").forward_trusted)
+    lines = forwarded_lines("Content-Length: 5", f"Connection: {name}, close", line="POST / HTTP/1.1")
     assert lines == [("Host", "a.test"), ("Content-Length", "5")]
 
 
 def test_connection_cannot_strip_the_coding_of_a_body():
-    lines = pairs(
-        block("Transfer-Encoding: chunked", "Connection: transfer-encoding", line="POST / HTTP/1.1").forward_trusted
-    )
+    lines = forwarded_lines("Transfer-Encoding: chunked", "Connection: transfer-encoding", line="POST / HTTP/1.1")
     assert ("Transfer-Encoding", "chunked") in lines
 
 
@@ -123,44 +120,58 @@ def test_other_fields_are_no_claims(name):
 
 
 def test_names_with_an_underscore_are_forwarded_and_never_enter_the_environ():
-    parsed = block("X_A: 1", "_: 2", "X-B: 3", "Content_Type: t")
     assert forwarded("X_A: 1", "_: 2", "X-B: 3", "Content_Type: t") == [
         ("X_A", "1"),
         ("_", "2"),
         ("X-B", "3"),
         ("Content_Type", "t"),
     ]
-    assert [key for key in parsed.environ if key.startswith(("HTTP_", "CONTENT_"))] == ["HTTP_HOST", "HTTP_X_B"]
+    found = environ("X_A: 1", "_: 2", "X-B: 3", "Content_Type: t")
+    assert [key for key in found if key.startswith(("HTTP_", "CONTENT_"))] == ["HTTP_HOST", "HTTP_X_B"]
 
 
 def test_an_underscore_name_does_not_join_the_value_of_its_look_alike():
-    assert block("X_A: evil", "X-A: good", "X_A: evil").environ["HTTP_X_A"] == "good"
+    assert environ("X_A: evil", "X-A: good", "X_A: evil")["HTTP_X_A"] == "good"
 
 
 @pytest.mark.parametrize(("raw", "printed"), [("7", "7"), ("007", "7"), ("0", "0"), ("000", "0"), (" 42\t", "42")])
 def test_a_content_length_is_printed_anew(raw, printed):
-    lines = pairs(block(f"Content-Length: {raw}", line="POST / HTTP/1.1").forward_trusted)
+    lines = forwarded_lines(f"Content-Length: {raw}", line="POST / HTTP/1.1")
     assert lines == [("Host", "a.test"), ("Content-Length", printed)]
+
+
+def test_names_that_never_repeat_mean_what_they_mean():
+    for number in range(0, 5000, 4):
+        names = [f"X-{number}-{place}" for place in range(4)]
+        claim = f"X-Forwarded-{number}"
+        assert forwarded(*(f"{name}: 1" for name in names), f"{claim}: 1") == [(name, "1") for name in names]
 
 
 # the environ
 
 
 def test_the_environ_has_the_fields_under_their_cgi_names():
-    environ = block("Content-Type: text/plain", "Content-Length: 3", "X-A: 1", "ACCEPT: b").environ
-    assert environ["CONTENT_TYPE"] == "text/plain"
-    assert environ["CONTENT_LENGTH"] == "3"
-    assert environ["HTTP_X_A"] == "1"
-    assert environ["HTTP_ACCEPT"] == "b"
-    assert environ["HTTP_HOST"] == "a.test"
-    assert "HTTP_CONTENT_TYPE" not in environ
-    assert "HTTP_CONTENT_LENGTH" not in environ
+    found = environ("Content-Type: text/plain", "Content-Length: 3", "X-A: 1", "ACCEPT: b")
+    assert found["CONTENT_TYPE"] == "text/plain"
+    assert found["CONTENT_LENGTH"] == "3"
+    assert found["HTTP_X_A"] == "1"
+    assert found["HTTP_ACCEPT"] == "b"
+    assert found["HTTP_HOST"] == "a.test"
+    assert "HTTP_CONTENT_TYPE" not in found
+    assert "HTTP_CONTENT_LENGTH" not in found
+
+
+@pytest.mark.parametrize("value", ["", "1", "xy", "\xe9"])
+def test_equal_repeated_fields_are_joined_too(value):
+    found = environ(f"X-A: {value}", f"Cookie: {value}", f"X-A: {value}", f"Cookie: {value}", f"X-A: {value}")
+    assert found["HTTP_X_A"] == ", ".join([value] * 3)
+    assert found["HTTP_COOKIE"] == f"{value}; {value}"
 
 
 def test_repeated_fields_are_joined_in_the_environ():
-    environ = block("X-A: 1", "Cookie: a=1", "x-a: 2", "Cookie: b=2", "X-A:").environ
-    assert environ["HTTP_X_A"] == "1, 2, "
-    assert environ["HTTP_COOKIE"] == "a=1; b=2"
+    found = environ("X-A: 1", "Cookie: a=1", "x-a: 2", "Cookie: b=2", "X-A:")
+    assert found["HTTP_X_A"] == "1, 2, "
+    assert found["HTTP_COOKIE"] == "a=1; b=2"
 
 
 # keep-alive

@@ -68,15 +68,41 @@ def test_bytes_before_the_end_come_first(pair):
     assert [stream.read_some(100), stream.read_some(100)] == [b"last words", b""]
 
 
-def test_read_into_fills_the_buffer_of_the_caller(pair):
+def test_a_piece_is_what_is_there_up_to_the_asked_size(pair):
     stream, peer = pair()
-    buffer = bytearray(b".......")
     peer.sendall(b"hello")
-    assert stream.read_into(memoryview(buffer)[1:4]) == 3
-    assert buffer == b".hel..."
-    assert stream.read_into(buffer) == 2
+    assert bytes(stream.read_piece(3)) == b"hel"
+    assert bytes(stream.read_piece()) == b"lo"
     peer.close()
-    assert stream.read_into(buffer) == 0
+    assert len(stream.read_piece()) == 0
+
+
+def test_pieces_of_many_streams_never_mix_whoever_stalls(pair):
+    # Pieces may lie in a buffer that all streams share: what a slow sink did not take must not change under it.
+    size, streams = 3_000_000, 12
+
+    def move(source, sink):
+        while piece := source.read_piece():
+            sink.send_all(piece, 30)
+        sink.close()
+
+    def take(peer, number):
+        got = bytearray()
+        while data := peer.recv(10_000 + 7_000 * number):
+            got += data
+            gevent.sleep(0)  # let the others fill the buffer meanwhile
+        return bytes(got)
+
+    moving, feeding, taking = [], [], []
+    for number in range(streams):
+        (source, feeder), (sink, taker) = pair(), pair()
+        body = bytes([number]) * size
+        feeding.append(gevent.spawn(lambda feeder=feeder, body=body: (feeder.sendall(body), feeder.close())))
+        moving.append(gevent.spawn(move, source, sink))
+        taking.append(gevent.spawn(take, taker, number))
+    gevent.joinall([*moving, *feeding, *taking], timeout=50, raise_error=True)
+    for number, greenlet in enumerate(taking):
+        assert greenlet.get() == bytes([number]) * size
 
 
 def test_reads_that_follow_each_other_need_no_pause_between(pair):

@@ -152,6 +152,18 @@ def test_a_warming_backend_gets_its_share_of_its_weight(share):
     assert shares(policy, count) == Counter({"b0": 16, "b1": int(16 * share)})
 
 
+@given(weights, st.sets(st.integers(0, 5)), st.integers(0, 40))
+@settings(deadline=None, max_examples=150)
+def test_backends_that_refused_are_passed_over_and_the_shares_stay_exact(given_weights, refusing, before):
+    policy, states = pool(*given_weights)
+    picks(policy, before)
+    passed = frozenset(states[place % len(states)] for place in refusing)
+    others = {state for state in states if state.effective_weight and state not in passed}
+    for _ in range(10):
+        assert policy.pick(passed) in (others or {None})
+    assert shares(policy, total(states)) == wanted(states)
+
+
 # changes in the middle
 
 changes = st.lists(

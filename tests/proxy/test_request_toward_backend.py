@@ -1,36 +1,15 @@
 """The whole head that a backend gets: the client's fields, then ours."""
 
-from ipaddress import ip_network
-
 import pytest
-from gevent import socket
 
-from aegis.context import RequestContext
-from aegis.http1.request_head import RequestHeads
-from aegis.http1.response_head import ResponseHeads
-from aegis.net.deadlines import Deadlines
-from aegis.proxy.app import ProxyApp
-from aegis.proxy.attempt import Timeouts
-from aegis.wire.server import Server, WireSettings
-
-IDENTITY = "0123456789abcdef" * 2
+from tests.proxy.toward_backend import ADDRESS, IDENTITY, peer, request_head
 
 
-def peer(address, trusted=()):
-    """As the server makes it of a TCP address."""
-    settings = WireSettings(1, 1, 1, 8192, 100, 10, [ip_network(network) for network in trusted])
-    with socket.socket() as listener:
-        return Server(listener, None, settings, Deadlines(), RequestHeads()).peer_of((address,))
-
-
-def toward_backend(*lines, address="203.0.113.9", trusted=()):
-    raw = "".join(line + "\r\n" for line in lines).encode("latin-1")
-    context = RequestContext(IDENTITY, peer(address, trusted), *RequestHeads().parse(raw), 0.0)
-    app = ProxyApp(None, ResponseHeads(), Timeouts(1, 1, 1))
-    head = app.request_head(context).decode("latin-1")
-    assert head.endswith("\r\n\r\n")
-    line, *fields = head[:-4].split("\r\n")
-    return line, [tuple(field.split(": ", 1)) for field in fields]
+def toward_backend(*lines, address=ADDRESS, trusted=()):
+    line, fields = request_head(
+        "".join(line + "\r\n" for line in lines).encode("latin-1"), address=address, trusted=tuple(trusted)
+    )
+    return line.decode(), [(name.decode(), value.decode("latin-1")) for name, value in fields]
 
 
 def values(fields, name):
@@ -127,5 +106,5 @@ def test_the_peer_is_said_in_its_one_spelling(address, said):
 
 
 def test_a_mapped_peer_is_trusted_as_the_ipv4_address_it_is():
-    assert peer("::ffff:10.0.0.1", ["10.0.0.0/8"]).trusted
-    assert not peer("::ffff:11.0.0.1", ["10.0.0.0/8"]).trusted
+    assert peer("::ffff:10.0.0.1", ("10.0.0.0/8",)).trusted
+    assert not peer("::ffff:11.0.0.1", ("10.0.0.0/8",)).trusted

@@ -127,6 +127,23 @@ def test_every_refusal_leaves_by_the_same_door(serve, raw, reason):
     assert served.line()["reason"] == reason
 
 
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"HEAD / HTTP/1.1\r\nHost: evil.test\r\n\r\n", "host_not_allowed"),
+        (b"HEAD /.. HTTP/1.1\r\nHost: example.test\r\n\r\n", "path_traversal"),
+        (b"HEAD / HTTP/1.1\r\nHost : example.test\r\n\r\n", "bad_field"),
+        (b"HEAD / HTTP/1.1\r\n\r\n", "bad_host"),
+        (b"HEAD / HTTP/1.2\r\nHost: example.test\r\n\r\n", "bad_request_line"),
+    ],
+)
+def test_a_refusal_to_head_is_the_same_without_the_body(serve, raw, reason):
+    served = serve(good)
+    served.client.send(raw)
+    check_refusal(served.client.read_response("HEAD"), reason, to_head=True)
+    assert served.client.read_to_end()[0] == b""
+
+
 @pytest.mark.parametrize("app", [buggy, buggy_after_its_head])
 def test_a_bug_of_ours_is_a_500_with_every_field_of_a_refusal(serve, app, caplog):
     served = serve(app)

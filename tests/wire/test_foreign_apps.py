@@ -68,7 +68,7 @@ GOOD = [
 
 @pytest.mark.parametrize("app", GOOD)
 def test_an_app_is_answered_with_its_whole_body_and_the_connection_is_kept(serve, app):
-    client = serve(app)()
+    client = serve(app)(timeout=2)
     for _ in range(3):
         response = client.get("/")
         assert (response.status, response.body) == (200, b"hello world")
@@ -80,7 +80,7 @@ def test_an_app_is_answered_with_its_whole_body_and_the_connection_is_kept(serve
 
 @pytest.mark.parametrize("app", GOOD)
 def test_to_head_the_same_head_and_no_body(serve, app):
-    client = serve(app)()
+    client = serve(app)(timeout=2)
     for _ in range(2):
         client.request("HEAD", "/")
         response = client.read_response("HEAD")
@@ -90,7 +90,7 @@ def test_to_head_the_same_head_and_no_body(serve, app):
 
 @pytest.mark.parametrize("app", GOOD)
 def test_an_http_10_client_gets_the_whole_body_and_never_chunks(serve, app):
-    client = serve(app)()
+    client = serve(app)(timeout=2)
     client.send(b"GET / HTTP/1.0\r\nHost: a.test\r\n\r\n")
     response = client.read_response()
     assert response.body == b"hello world"
