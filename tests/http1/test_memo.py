@@ -165,7 +165,7 @@ def mutated(rng):
     for _ in range(rng.randint(0, 2)):
         place, width = rng.randrange(len(raw)), rng.choice([0, 0, 1, 1, 4])
         raw = raw[:place] + rng.choice([*ODD, b""]) + raw[place + width :]
-    return raw
+    return raw.partition(b"\r\n\r\n")[0].removesuffix(b"\r\n") + b"\r\n"  # as the wire cuts it out
 
 
 def request_reading(heads, raw):
