@@ -1,5 +1,6 @@
 """Heads of backend responses: raw bytes → an immutable `Head`, through a memo."""
 
+import re
 from collections.abc import Iterator
 from enum import IntEnum
 from functools import lru_cache
@@ -11,6 +12,7 @@ from aegis.http1.memo import Memo
 from aegis.security.forwarding import HOP_BY_HOP
 from aegis.security.headers import REPLACED, SECURITY_WIRE
 
+STATUS_LINE: Final = re.compile(rb"(HTTP/1\.[01]) ([1-5][0-9][0-9])(?: [^\x00\r\n]*)?")
 LARGEST_HEAD: Final = 64 * 1024
 SWITCHING: Final = 101
 NO_CONTENT: Final = 204
@@ -68,7 +70,7 @@ class Head:
     Stands in the place of WSGI's field list, and iterates as one: (name, value) as text.
     status: from 100 to 599. reusable: the connection lives on after the body. event_stream: server-sent events, which
     may be silent for long. wire: the status line and the field lines, without the empty one. secured: the same head
-    with the security fields in place of the backend's.
+    with the security fields in place of the backend's; None on that one itself.
     """
 
     __slots__ = ("event_stream", "framing", "has_date", "reusable", "secured", "status", "status_text", "wire")
@@ -81,7 +83,7 @@ class Head:
         self.reusable = reusable
         self.has_date = has_date
         self.event_stream = events
-        self.secured = self
+        self.secured: Head | None = None  # not itself: a cycle would leave every unique head to the collector
 
     def __repr__(self) -> str:
         return f"<Head {self.status_text} {self.framing}>"
@@ -110,8 +112,7 @@ class ResponseHeads:
 def parse(raw: bytes) -> Head:
     """As ResponseHeads.parse, without the memo."""
     line, _, section = raw.partition(b"\r\n")
-    version = line[:8]
-    status = _status(line, version)
+    version, status = _status(line)
     try:
         fields = llhttp.response_fields(version, section)
     except llhttp.FieldSyntaxError as error:
@@ -119,15 +120,12 @@ def parse(raw: bytes) -> Head:
     return _build(status, fields, section.split(b"\r\n"), http11=version == b"HTTP/1.1")
 
 
-def _status(line: bytes, version: bytes) -> int:
-    """[SECURITY] StatusLine: versions and codes that llhttp lets pass; the phrase is dropped, ours goes out."""
-    digits = line[9:12]
-    well_formed = line[8:9] == b" " and line[12:13] in (b" ", b"") and digits.isdigit()
-    if version not in (b"HTTP/1.1", b"HTTP/1.0") or not well_formed or not b"100" <= digits <= b"599":
+def _status(line: bytes) -> tuple[bytes, int]:
+    """(version, status). [SECURITY] StatusLine: what llhttp lets pass is refused; the phrase is ours anyway."""
+    match = STATUS_LINE.fullmatch(line)
+    if match is None:
         raise ResponseHeadError(f"status line {line[:40]!r}")
-    if b"\r" in line or b"\n" in line or b"\0" in line:
-        raise ResponseHeadError("a control byte in the status line")
-    return int(digits)
+    return match[1], int(match[2])
 
 
 def _build(status: int, fields: llhttp.Fields, lines: list[bytes], *, http11: bool) -> Head:

@@ -118,7 +118,7 @@ class Attempt:
             raise ResponseHeadError("101 without an Upgrade of ours")
         # The backend's 100 is no business of the client's: we answered its Expect ourselves.
         if head.status != 100 and self.context.interim is not None:  # noqa: PLR2004 - Continue
-            self.context.interim(head.secured.wire + b"\r\n")
+            self.context.interim((head.secured or head).wire + b"\r\n")
 
     def _read_head(self, stream: "Stream") -> Head:
         context = self.context

@@ -13,6 +13,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from operator import itemgetter
 from typing import Any, Final
 
+import gevent
 from gevent.pool import Pool
 from gevent.pywsgi import WSGIServer
 
@@ -47,6 +48,12 @@ class WireSettings:
     trusted_proxies: Sequence[Network] = ()
 
 
+class ConnectionGreenlet(gevent.Greenlet):  # type: ignore[type-arg]
+    """Serves one connection. gevent asks for `switch_out` at each switch; finding none costs an AttributeError."""
+
+    switch_out = None
+
+
 class Server(WSGIServer):
     """gevent's WSGIServer with the strict wire: own handler class, raw sockets, a cap on connections."""
 
@@ -69,7 +76,7 @@ class Server(WSGIServer):
         self.pauses = 0  # times that accepting stopped because none was idle
         self.crowded = False  # accepting has stopped; the next connection to end or to fall idle lets it go on
         self._longest_idle: list[tuple[float, Connection]] = []
-        super().__init__(listener, application, spawn=Pool(), log=None)  # type: ignore[arg-type]
+        super().__init__(listener, application, spawn=Pool(greenlet_class=ConnectionGreenlet), log=None)  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         return f"<Server {self.address} {len(self.connections)} connections>"
