@@ -68,42 +68,29 @@ def classify(name: bytes) -> int:
 
 
 class Block:
-    """All that a request's version and fields say. Never changed after it was built."""
+    """All that a request's version and fields say. Never changed after it was built.
 
-    __slots__ = (
-        "claims",
-        "closes",
-        "expects_continue",
-        "fields",
-        "forward",
-        "framing",
-        "host",
-        "host_line",
-        "host_name",
-        "http11",
-        "keep_alive",
-        "request_id",
-        "stripped",
-        "upgrade",
-        "websocket",
-    )
+    Defaults stand on the class: fewer stores per head that was not seen before than slots would need.
+    """
+
+    framing = NO_BODY
+    has_body = False
+    host = b""  # as it came
+    host_name = ""  # as the whitelist compares it
+    host_line = b""  # X-Forwarded-Host for an untrusted peer
+    closes = False  # Connection says close
+    stripped = _NOTHING  # lower-case names that Connection strips
+    expects_continue = False
+    upgrade = False  # asks for one, validly or not
+    websocket = False  # the fields of a valid WebSocket request; the method is not ours to see
+    forward = b""  # field lines toward the backend; what we say of the peer is not among them
+    request_id = b""  # X-Request-ID as it came
+    claims: tuple[tuple[bytes, bytes], ...] = ()  # fields about the peer, worth something from a trusted one
 
     def __init__(self, fields: llhttp.Fields, *, http11: bool) -> None:
         self.fields = fields  # names and values as they came
         self.http11 = http11
-        self.framing = NO_BODY
-        self.host = b""  # as it came
-        self.host_name = ""  # as the whitelist compares it
-        self.host_line = b""  # X-Forwarded-Host for an untrusted peer
         self.keep_alive = http11
-        self.expects_continue = False
-        self.upgrade = False  # asks for one, validly or not
-        self.websocket = False  # the fields of a valid WebSocket request; the method is not ours to see
-        self.forward = b""  # field lines toward the backend; what we say of the peer is not among them
-        self.request_id = b""  # X-Request-ID as it came
-        self.claims: list[tuple[bytes, bytes]] = []  # fields about the peer, worth something from a trusted one
-        self.closes = False  # Connection says close
-        self.stripped = _NOTHING  # lower-case names that Connection strips
 
     def __repr__(self) -> str:
         return f"<Block {self.host_name} {self.framing}>"
@@ -219,11 +206,12 @@ def _settle_body(block: Block, special: dict[int, list[bytes]]) -> None:
             block.framing = framing.decide(lengths, codings, http11=block.http11)
         except framing.FramingError as error:
             raise Refused(Reason.BAD_FRAMING, str(error)) from error
+        block.has_body = block.framing.has_body
     expectations = special.get(_EXPECT)
     if expectations and block.http11:
         if [value.lower() for value in expectations] != [b"100-continue"]:
             raise Refused(Reason.EXPECTATION_FAILED, "an Expect other than 100-continue")
-        block.expects_continue = block.framing.has_body
+        block.expects_continue = block.has_body
 
 
 def _settle_upgrade(block: Block, special: dict[int, list[bytes]]) -> None:
@@ -232,7 +220,7 @@ def _settle_upgrade(block: Block, special: dict[int, list[bytes]]) -> None:
         block.upgrade = False
         return
     # [SECURITY] UpgradeBody: parsers disagree whether the body of such a request is a body or the new protocol.
-    if block.framing.has_body:
+    if block.has_body:
         raise Refused(Reason.BAD_UPGRADE, "an Upgrade with a body")
     asked = [value.lower() for value in protocols] == [b"websocket"]
     keyed = len(special.get(_WEBSOCKET_KEY, ())) == 1
@@ -244,6 +232,7 @@ def _forward(block: Block, version_and_fields: bytes, kinds: "list[int | None]",
     names, values = block.fields
     # llhttp refuses folded lines, so lines (behind the version) and fields are in step.
     lines = version_and_fields.split(b"\r\n")
+    claims = []
     for index in reversed(altered):
         kind = kinds[index]
         if kind == _LENGTH:
@@ -251,8 +240,10 @@ def _forward(block: Block, version_and_fields: bytes, kinds: "list[int | None]",
             lines[index + 1] = b"%b: %d" % (names[index], block.framing.length or 0)
             continue
         if kind == _CLAIM and names[index].lower() not in block.stripped:
-            block.claims.insert(0, (names[index], values[index].rstrip(b" \t")))
+            claims.append((names[index], values[index].rstrip(b" \t")))
         del lines[index + 1]
+    if claims:
+        block.claims = tuple(reversed(claims))
     del lines[0]
     if block.stripped:
         lines = [line for line in lines if line.partition(b":")[0].lower() not in block.stripped]

@@ -11,6 +11,9 @@ from aegis.reasons import Reason, Refused
 TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 VERSIONS: Final = frozenset({b"HTTP/1.1", b"HTTP/1.0"})
 
+LONGEST_HOST: Final = 255 + len(":65535")
+"""Bytes of a Host field; no name in the DNS is longer."""
+
 MOST_GLIMPSED: Final = 2048
 
 _VISIBLE: Final = bytes(range(0x21, 0x7F))
@@ -94,6 +97,6 @@ def _with_port(authority: bytes, scheme: bytes) -> tuple[bytes, bytes]:
 def host_name(host: bytes) -> str:
     """A Host field's name as the whitelist compares it: case-folded, without port, brackets and trailing dot."""
     match = _HOST.fullmatch(host)
-    if match is None or int(match[2] or 0) > 65535:  # noqa: PLR2004 - the largest port
+    if match is None or len(host) > LONGEST_HOST or int(match[2] or 0) > 65535:  # noqa: PLR2004 - the largest port
         raise Refused(Reason.BAD_HOST, "malformed Host")
     return match[1].decode().lower().strip("[]").rstrip(".")

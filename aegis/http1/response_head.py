@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from aegis.http1 import framing, llhttp, write
-from aegis.http1.framing import Framing
+from aegis.http1.framing import NO_BODY_STATUSES, Framing
 from aegis.http1.memo import Memo
 from aegis.security.forwarding import HOP_BY_HOP
 from aegis.security.headers import REPLACED, SECURITY_WIRE
@@ -68,22 +68,33 @@ class Head:
     """The end-to-end part of a backend's response head, shared by all responses with the same bytes: never changed.
 
     Stands in the place of WSGI's field list, and iterates as one: (name, value) as text.
-    status: from 100 to 599. reusable: the connection lives on after the body. event_stream: server-sent events, which
-    may be silent for long. wire: the status line and the field lines, without the empty one. secured: the same head
-    with the security fields in place of the backend's; None on that one itself.
+    status: from 100 to 599. length: bytes of the body, None where that is unknown or the status forbids one.
+    reusable: the connection lives on after the body. event_stream: server-sent events, which may be silent for long.
+    wire: the status line and the field lines, without the empty one.
     """
 
-    __slots__ = ("event_stream", "framing", "has_date", "reusable", "secured", "status", "status_text", "wire")
+    secured = True
+    """[SECURITY] SecurityHeaders: the security fields are in from the start, whatever layers stand above."""
 
-    def __init__(self, status: int, wire: bytes, length: Framing, reusable: bool, has_date: bool, events: bool) -> None:  # noqa: FBT001
+    __slots__ = ("event_stream", "framing", "has_date", "length", "reusable", "status", "status_text", "wire")
+
+    def __init__(
+        self,
+        status: int,
+        wire: bytes,
+        framed: Framing,
+        reusable: bool,  # noqa: FBT001
+        has_date: bool,  # noqa: FBT001
+        event_stream: bool,  # noqa: FBT001
+    ) -> None:
         self.status = status
         self.status_text = write.wsgi_status(status)
         self.wire = wire
-        self.framing = length
+        self.framing = framed
+        self.length = None if status in NO_BODY_STATUSES else framed.length
         self.reusable = reusable
         self.has_date = has_date
-        self.event_stream = events
-        self.secured: Head | None = None  # not itself: a cycle would leave every unique head to the collector
+        self.event_stream = event_stream
 
     def __repr__(self) -> str:
         return f"<Head {self.status_text} {self.framing}>"
@@ -129,13 +140,12 @@ def _status(line: bytes) -> tuple[bytes, int]:
 
 
 def _build(status: int, fields: llhttp.Fields, lines: list[bytes], *, http11: bool) -> Head:
-    """The head, with its secured form. llhttp refuses folded lines, so lines and fields are in step."""
+    """Llhttp refuses folded lines, so lines and fields are in step."""
     names, values = fields
     kinds = [*map(_kinds.get, names)]
     if None in kinds:
         kinds = [classify(name) for name in names]
     special: dict[int, bytes] = {}
-    replaced: list[bytes] = []
     tokens = _NO_TOKENS
     for index in range(len(kinds) - 1, -1, -1):
         kind = kinds[index]
@@ -143,31 +153,25 @@ def _build(status: int, fields: llhttp.Fields, lines: list[bytes], *, http11: bo
             continue
         # Joined when there are several: two lengths or codings are then no number and no `chunked`.
         special[kind] = values[index] if kind not in special else b"%b,%b" % (values[index], special[kind])
-        if kind < _DROPPED:
-            continue
-        if kind == _REPLACED:
-            replaced.append(lines[index])
-        elif kind == _CONNECTION:
-            tokens |= _tokens(values[index])
-        del lines[index]
-    dropped = _stripped(status, tokens)
+        if kind >= _DROPPED:
+            if kind == _CONNECTION:
+                tokens |= _tokens(values[index])
+            del lines[index]
+    dropped = _stripped(status, tokens) if tokens or status == NO_CONTENT else _NO_TOKENS
     if dropped:
         lines = [line for line in lines if line.partition(b":")[0].lower() not in dropped]
-    wire = write.status_line(write.wsgi_status(status)) + b"\r\n".join(lines)
-    length = _framing(special, http11=http11)
+    wire = b"%b%b%b" % (write.status_line(write.wsgi_status(status)), b"\r\n".join(lines), SECURITY_WIRE)
     reusable = b"close" not in tokens and (http11 or b"keep-alive" in tokens)
-    events = special.get(_CONTENT_TYPE, b"").lower().startswith(b"text/event-stream")
-    plain = wire + b"".join([line + b"\r\n" for line in reversed(replaced)])
-    head = Head(status, plain, length, reusable, _DATE in special, events)
-    head.secured = Head(status, wire + SECURITY_WIRE, length, reusable, _DATE in special, events)
-    return head
+    events = _CONTENT_TYPE in special and special[_CONTENT_TYPE].lower().startswith(b"text/event-stream")
+    return Head(status, wire, _framing(special, http11=http11), reusable, _DATE in special, events)
 
 
 def _framing(special: dict[int, bytes], *, http11: bool) -> Framing:
-    lengths = (special[_LENGTH],) if _LENGTH in special else ()
-    codings = (special[_CODING],) if _CODING in special else ()
+    length, coding = special.get(_LENGTH), special.get(_CODING)
     try:
-        return framing.decide(lengths, codings, http11=http11)
+        return framing.decide(
+            (length,) if length is not None else (), (coding,) if coding is not None else (), http11=http11
+        )
     except framing.FramingError as error:
         raise ResponseHeadError(str(error)) from error
 

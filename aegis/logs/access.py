@@ -9,7 +9,7 @@ from time import monotonic
 import msgspec
 
 from aegis.context import KEY, Environ, RequestContext, StartResponse, WsgiApp
-from aegis.logs.lines import cut, json_line, text_line, timestamp
+from aegis.logs.lines import LONGEST_TEXT, cut, json_line, text_line, timestamp
 from aegis.reasons import ClientGoneError, DeadlinePassedError, Reason
 
 log = logging.getLogger(__name__)
@@ -65,31 +65,28 @@ class AccessLog:
         """Queue the line of a finished request. Access lines are part of the normal course: level INFO."""
         if not log.isEnabledFor(logging.INFO):
             return
-        backend_ms = context.backend_ms
-        self.put(
-            self.encode(
-                AccessLine(
-                    timestamp(),
-                    "INFO",
-                    "request",
-                    context.id,
-                    context.peer.masked,
-                    context.method,
-                    cut(context.block.host_name),
-                    cut(context.path),
-                    "HTTP/1.1" if context.block.http11 else "HTTP/1.0",
-                    context.status,
-                    context.reason,
-                    context.bytes_in,
-                    context.bytes_out,
-                    int((monotonic() - context.started) * 1_000_000) / 1000,
-                    None if context.backend is None else context.backend.name,
-                    None if backend_ms is None else int(backend_ms * 1000) / 1000,
-                    context.attempts - 1 if context.attempts else 0,
-                    cut(context.detail),
-                )
-            )
+        block, path, backend, backend_ms = context.block, context.path, context.backend, context.backend_ms
+        line = AccessLine(
+            timestamp(),
+            "INFO",
+            "request",
+            context.id,
+            context.peer.masked,
+            context.method,
+            block.host_name,
+            path if len(path) <= LONGEST_TEXT else cut(path),
+            "HTTP/1.1" if block.http11 else "HTTP/1.0",
+            context.status,
+            context.reason,
+            context.bytes_in,
+            context.bytes_out,
+            int((monotonic() - context.started) * 1_000_000) / 1000,
+            None if backend is None else backend.name,
+            None if backend_ms is None else int(backend_ms * 1000) / 1000,
+            context.attempts - 1 if context.attempts else 0,
+            context.detail and cut(context.detail),
         )
+        self.put(self.encode(line))
 
 
 def _text(line: AccessLine) -> bytes:

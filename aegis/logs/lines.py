@@ -14,17 +14,18 @@ MARK: Final = "...cut"
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
-_last = (0, "")
+_last_millisecond = 0
+_last_text = ""
 
 
 def timestamp() -> str:
     """Now, RFC 3339 in UTC with milliseconds. Remembered for its millisecond: a busy one has dozens of lines."""
-    global _last  # noqa: PLW0603 - one clock per process
+    global _last_millisecond, _last_text
     millisecond = int(time() * 1000)
-    if _last[0] != millisecond:
+    if millisecond != _last_millisecond:
         second, rest = divmod(millisecond, 1000)
-        _last = (millisecond, f"{_second(second)}.{rest:03d}Z")
-    return _last[1]
+        _last_millisecond, _last_text = millisecond, f"{_second(second)}.{rest:03d}Z"
+    return _last_text
 
 
 @lru_cache(maxsize=2)

@@ -33,7 +33,6 @@ class Stream:
     `armed`: the read watcher runs. `deadline` (loop clock, seconds) bounds whatever wait is under way; the sweep
     enforces it. `on_event` is called in the hub when the socket turns readable (or the deadline passes) while no
     greenlet waits: a pooled connection that its backend closes, a client that leaves. It must not block and not raise.
-    priority: among the events of one turn of the loop, higher ones are served first.
     """
 
     __slots__ = (
@@ -54,7 +53,7 @@ class Stream:
         "writer",
     )
 
-    def __init__(self, sock: "_socket.socket", deadlines: Deadlines, priority: int = 0) -> None:
+    def __init__(self, sock: "_socket.socket", deadlines: Deadlines) -> None:
         hub = get_hub()
         sock.setblocking(False)
         self.sock = sock
@@ -69,7 +68,7 @@ class Stream:
         self.wide = False
         self._hub = hub
         self.armed = False
-        self._watcher = hub.loop.io(sock.fileno(), READ, priority=priority)
+        self._watcher = hub.loop.io(sock.fileno(), READ)
         self._write_watcher: Any = None
         self._deadlines = deadlines
         deadlines.streams.add(self)
@@ -122,6 +121,13 @@ class Stream:
                 return _scratch[: self.recv_into(_scratch[:most])]
             except BlockingIOError:
                 continue
+
+    def receive_now(self, size: int) -> bytes | None:
+        """Up to `size` bytes without waiting; None when none are there, b"" at the end. Raises OSError on a reset."""
+        try:
+            return self.recv(size)
+        except BlockingIOError:
+            return None
 
     def peek(self) -> bytes | None:
         """The first byte that is there, left where it is; None when there is none, b"" when the peer has closed."""

@@ -12,8 +12,8 @@ class TlsStream(Stream):
 
     __slots__ = ()
 
-    def __init__(self, sock: Any, deadlines: Deadlines, priority: int = 0) -> None:
-        super().__init__(sock, deadlines, priority)
+    def __init__(self, sock: Any, deadlines: Deadlines) -> None:
+        super().__init__(sock, deadlines)
         self.send = self._send
 
     def read_some(self, size: int) -> bytes:
@@ -29,6 +29,13 @@ class TlsStream(Stream):
     def read_piece(self, most: int = PIECE) -> memoryview:
         """As Stream.read_piece. TLS records hold at most 16 KiB, so a copy is all it takes."""
         return memoryview(self.read_some(most))
+
+    def receive_now(self, size: int) -> bytes | None:
+        """As Stream.receive_now; what TLS says for itself, such as a session ticket, is no byte."""
+        try:
+            return self.sock.recv(size)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
 
     def peek(self) -> bytes | None:
         """TLS cannot be peeked: whatever arrives on a connection that owes us nothing makes it unfit."""

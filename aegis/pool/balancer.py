@@ -46,6 +46,11 @@ class WeightedRoundRobin:
 
     def pick(self, passing_over: AbstractSet[BackendState] = NOBODY) -> BackendState | None:
         """The backend for the next request, none of `passing_over`; None when nothing else is eligible."""
+        if self._whole and self._version == self._backends.version and not passing_over:
+            position = self._position  # the hot path
+            following = position + 1
+            self._position = following if following < self._period else 0
+            return self._cycle[position]
         state = self._next()
         if not passing_over:
             return state
@@ -61,7 +66,7 @@ class WeightedRoundRobin:
         if not self._whole:
             return self._compute()
         position = self._position
-        self._position = position + 1 if position + 1 < len(self._cycle) else 0
+        self._position = position + 1 if position + 1 < self._period else 0
         return self._cycle[position]
 
     def _cycle_name(self) -> str:

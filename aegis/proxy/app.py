@@ -52,32 +52,39 @@ class ProxyApp:
             context.attempts += 1
             # A replay goes over a fresh connection: the other parked ones have most likely died with the first.
             fresh = before is not None and before.replay is Replay.FRESH_CONNECTION
-            attempt = Attempt(context, state, self.heads, self.timeouts, fresh=fresh)
+            attempt = Attempt(context, state, self.timeouts, fresh)
             try:
-                return self._answer(attempt, attempt.run(request, piece), start_response)
+                head = attempt.run(request, piece, self.heads)
+                response = self._response(attempt, head)
+                start_response(head.status_text, head)
             except BackendError as error:
-                attempt.finish(fit=False)
+                attempt.finish(False)
                 if not may_retry(context, error, replayed=fresh):
                     raise
                 before = error
                 if error.replay is Replay.ANOTHER_BACKEND:
                     refused |= {state}
             except BaseException:
-                attempt.finish(fit=False)
+                attempt.finish(False)
                 raise
+            else:
+                return response
 
-    def _answer(self, attempt: Attempt, head: "Head", start_response: StartResponse) -> Body:
-        """Hand on the head, and the body as far as it is here; give the connection back when that is all."""
-        context = attempt.context
+    def _response(self, attempt: Attempt, head: "Head") -> Body:
+        """The body as far as it is here, its connection given back when that is all; else what streams it."""
+        context, rest = attempt.context, attempt.rest
+        if head.length == len(rest) and context.method != "HEAD":
+            attempt.finish(head.reusable)  # the hot path: all of it came with the head
+            response: Body = [rest]
+        else:
+            whole = at_hand(head, rest, context.method)
+            if whole is None:
+                response = self._streamed(context, attempt, head)
+            else:
+                response, exact = whole
+                attempt.finish(exact and head.reusable)
         if attempt.upload_cut:
             context.close = True
-        whole = at_hand(head, attempt.rest, context.method)
-        if whole is None:
-            response: Body = self._streamed(context, attempt, head)
-        else:
-            response, exact = whole
-            attempt.finish(fit=exact and head.reusable)
-        start_response(head.status_text, head)
         return response
 
     def _streamed(self, context: RequestContext, attempt: Attempt, head: "Head") -> ResponseBody:

@@ -1,7 +1,7 @@
 """The response body on its way to the client: pieces as they come, framing checked, the connection given back."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
 
 from aegis.context import RequestContext
 from aegis.http1.chunked import ChunkError, ChunkReader
@@ -19,17 +19,10 @@ ANY_TRAILER: Final = frozenset[bytes]()
 """A backend's trailers are all dropped, so none of them is worth an aborted answer."""
 
 
-class Done(Protocol):
-    """Told once how a response ended."""
-
-    def __call__(self, *, fit: bool) -> None:
-        """fit: the message ended cleanly and its connection may serve another request."""
-
-
 class ResponseBody:
     """A WSGI iterable over the rest of one response.
 
-    Pieces may be views into the shared buffer, valid until the taker waits for anything. `done(fit=…)` is called
+    Pieces may be views into the shared buffer, valid until the taker waits for anything. `done(fit)` is called
     once: with True when the message ended cleanly and its connection may serve another request. Raises BackendError
     with `backend_aborted` when the backend breaks off, so that the client never gets a clean end.
     """
@@ -43,14 +36,14 @@ class ResponseBody:
         head: "Head",
         rest: bytes,
         read_timeout: float,
-        done: "Done",
+        done: Callable[[bool], None],
     ) -> None:
         self._context = context
         self._stream = stream
         self._head = head
         self._rest = rest
         self._read_timeout = read_timeout
-        self._done: Done | None = done
+        self._done: Callable[[bool], None] | None = done
         self._fit = False
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
@@ -72,7 +65,7 @@ class ResponseBody:
         """Give the connection back, or close it when the message was not read to its end."""
         if self._done is not None:
             done, self._done = self._done, None
-            done(fit=self._fit)
+            done(self._fit)
 
     def _finish(self, *, clean: bool) -> None:
         self._fit = clean and self._head.reusable

@@ -39,6 +39,5 @@ class SecurityHeaders:
 
 
 def _start_secured(start_response: StartResponse, status: str, fields: Fields, *exc_info: Any) -> Any:
-    # A head that came from a backend knows its secured form: computed once per distinct head, not per response.
-    ready: Fields | None = getattr(fields, "secured", None)
-    return start_response(status, secured(fields) if ready is None else ready, *exc_info)
+    # A head that came from a backend has them already: put in once per distinct head, not per response.
+    return start_response(status, fields if getattr(fields, "secured", False) else secured(fields), *exc_info)

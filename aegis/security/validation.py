@@ -70,10 +70,20 @@ class Validation:
         """PEP 3333."""
         context: RequestContext = environ[KEY]
         if context.reason is Reason.OK:
-            try:
-                self.check(context)
-            except Refused as refusal:
-                context.reason, context.detail = refusal.reason, refusal.detail
+            block, target, length = context.block, context.target, context.block.framing.length
+            # The hot path: nothing of what `check` looks for can be there. (`in` on bytes raises and drops a TypeError
+            # inside CPython, a microsecond that `find` saves.)
+            if not (
+                context.method in self.methods
+                and block.host_name in self.hosts.exact
+                and target.find(b"..") < 0
+                and target.find(b"%") < 0
+                and (length is None or length <= self.max_body_bytes)
+            ):
+                try:
+                    self.check(context)
+                except Refused as refusal:
+                    context.reason, context.detail = refusal.reason, refusal.detail
         return self.app(environ, start_response)
 
     def check(self, context: RequestContext) -> None:
@@ -84,14 +94,10 @@ class Validation:
             raise Refused(Reason.METHOD_NOT_ALLOWED, context.method)
         block = context.block
         # [SECURITY] HostWhitelist: a name we do not serve is DNS rebinding, a scan or a mistake.
-        if block.host_name not in self.hosts.exact and block.host_name not in self.hosts:
-            raise Refused(
-                Reason.HOST_NOT_ALLOWED, f"{block.host_name!r} is not served; server.allowed_hosts would allow it"
-            )
-        target = context.target
-        # `in` on bytes raises and drops a TypeError inside CPython: a microsecond per request that `find` saves.
-        if target.find(b"..") >= 0 or target.find(b"%") >= 0:
-            check_path(target)
+        if block.host_name not in self.hosts:
+            detail = f"{block.host_name!r} is not served; server.allowed_hosts would allow it"
+            raise Refused(Reason.HOST_NOT_ALLOWED, detail)
+        check_path(context.target)
         # [SECURITY] BodySize: what is declared is judged here, what is counted while it streams by the body itself.
         length = block.framing.length
         if length is not None and length > self.max_body_bytes:

@@ -8,7 +8,7 @@ import _socket
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import gevent
 from gevent import socket as gevent_socket
@@ -20,10 +20,6 @@ from aegis.net.stream import Stream
 from aegis.net.tls import TlsStream
 from aegis.reasons import BackendError, Reason, Replay
 from aegis.transport.resolver import Address
-
-BEFORE_CLIENTS: Final = 1
-"""[SECURITY] ResponseDesync: a parked connection on which bytes (or the end) have come leaves the pool before any
-request that arrived in the same turn of the loop can pick it."""
 
 
 class DialSettings:
@@ -67,8 +63,6 @@ class _Exchanging:
 
     dial_settings: DialSettings  # set by the pool, right after the connection is made
     stream: Stream | None = None
-    served = 0
-    """Requests answered over this connection; more than 0 = it may have died while it was parked."""
 
     on_idle_event: Callable[[], None] | None = None
     """Called while the connection is parked and its socket turns readable or its time is over; set by the pool."""
@@ -96,7 +90,7 @@ class _Exchanging:
     def _make_stream(self) -> Stream:
         raw = _socket.socket(fileno=self.sock.detach())
         self.sock = raw
-        return Stream(raw, self.dial_settings.deadlines, BEFORE_CLIENTS)
+        return Stream(raw, self.dial_settings.deadlines)
 
     @property
     def is_connected(self) -> bool:
@@ -115,15 +109,15 @@ class BackendConnection(_Exchanging, HTTPConnection):
     """A plain connection."""
 
     def __repr__(self) -> str:
-        return f"<BackendConnection {self.host}:{self.port} served {self.served} {self.stream!r}>"
+        return f"<BackendConnection {self.host}:{self.port} {self.stream!r}>"
 
 
 class BackendTlsConnection(_Exchanging, HTTPSConnection):
     """A verified TLS connection."""
 
     def __repr__(self) -> str:
-        return f"<BackendTlsConnection {self.host}:{self.port} served {self.served} {self.stream!r}>"
+        return f"<BackendTlsConnection {self.host}:{self.port} {self.stream!r}>"
 
     def _make_stream(self) -> Stream:
         self.sock.settimeout(0)
-        return TlsStream(self.sock, self.dial_settings.deadlines, BEFORE_CLIENTS)
+        return TlsStream(self.sock, self.dial_settings.deadlines)

@@ -10,7 +10,6 @@ from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 
-from aegis.net.deadlines import NEVER
 from aegis.transport.connection import BackendConnection, BackendTlsConnection, DialSettings
 
 Connection = BackendConnection | BackendTlsConnection
@@ -56,21 +55,21 @@ class _BackendPool:
 
     dial_settings: DialSettings
     idle_timeout: float
+    most_parked: int
+    places: list[Connection | None]
+    """What the pool's queue holds."""
     pool: Any
     num_requests: int
 
     def take(self) -> Connection:
         """A parked connection, or a new one that is not connected yet."""
         # What urllib3's _get_conn does, without its search for dropped connections: those have left the pool already.
-        items = self.pool.items
-        connection: Connection | None = items.pop() if items else None
+        places = self.places
+        connection = places.pop() if places else None
         if connection is None:
             return self.take_fresh()
         self.num_requests += 1
-        stream = connection.stream
-        if stream is not None:
-            stream.on_event = None
-            stream.deadline = NEVER
+        connection.stream.on_event = None  # type: ignore[union-attr]  # what is parked has a stream
         return connection
 
     def take_fresh(self) -> Connection:
@@ -83,10 +82,8 @@ class _BackendPool:
 
     def park(self, connection: Connection) -> None:
         """Give a connection back for the next request; closes it when `max_idle_per_backend` are parked."""
-        stream = connection.stream
-        connection.served += 1
-        items = self.pool.items
-        if stream is None or len(items) >= self.pool.maxsize:
+        stream, places = connection.stream, self.places
+        if stream is None or len(places) >= self.most_parked:
             connection.close()
             return
         # A backend that closes an idle connection, or sends unasked, makes the watcher fire: it leaves the pool then
@@ -95,7 +92,7 @@ class _BackendPool:
         stream.deadline = stream.now() + self.idle_timeout
         if not stream.armed:
             stream.watch()
-        items.append(connection)
+        places.append(connection)
 
     def drop(self, connection: Connection) -> None:
         """Close a parked connection and take it out of the pool."""
@@ -105,12 +102,12 @@ class _BackendPool:
     def discard(self, connection: Connection) -> None:
         """Close a taken connection and leave its place to a new one."""
         connection.close()
-        if len(self.pool.items) < self.pool.maxsize:
-            self.pool.items.insert(0, None)
+        if len(self.places) < self.most_parked:
+            self.places.insert(0, None)
 
     def idle(self) -> list[Connection]:
         """The parked connections."""
-        return [item for item in self.pool.items if item is not None]
+        return [place for place in self.places if place is not None]
 
 
 class BackendHttpPool(_BackendPool, HTTPConnectionPool):
@@ -143,6 +140,7 @@ def open_pool(url: str, settings: DialSettings, *, max_idle: int, idle_timeout: 
     manager = BackendPoolManager(maxsize=max_idle, block=False, retries=False)
     pool: BackendPool = manager.connection_from_url(url)  # type: ignore[assignment]
     pool.dial_settings = settings
+    pool.places, pool.most_parked = pool.pool.items, max_idle
     pool.idle_timeout = idle_timeout
     pool.manager = manager  # type: ignore[union-attr]  # the manager closes its pools when it goes
     return pool

@@ -185,16 +185,14 @@ class Connection:
         """Answer one request; `came` lies behind its head. Returns what lies behind its body."""
         server, stream, block = self.server, self.stream, context.block
         body = None
-        if block.framing.has_body:
+        if block.has_body:
             body = context.body = self._body(block, came)
         if block.http11:
             context.interim = self._send_interim
         self.state = TRANSITIONS[self.state, _COMPLETE]
         if not stream.armed:
             stream.watch()  # so that a client that leaves is noticed while we wait for the backend
-        exchange = Exchange(
-            context, stream, body, server.settings.write_timeout, keep=block.keep_alive and server.keeps
-        )
+        exchange = Exchange(context, stream, body, server.settings.write_timeout, block.keep_alive and server.keeps)
         self.exchange = exchange
         environ = make_environ(server.environ, context, body)
         if server.fields_in_environ:

@@ -46,36 +46,28 @@ class Exchange:
     could not be ended cleanly, or nobody is there to read it.
     """
 
-    __slots__ = (
-        "_chunked",
-        "_fields",
-        "_head_sent",
-        "_left",
-        "_no_body",
-        "_status",
-        "body",
-        "broken",
-        "context",
-        "keep",
-        "stream",
-        "write_timeout",
-    )
+    # Defaults on the class: fewer stores per request than slots would need.
+    broken = False
+    _status = ""
+    _fields: "Fields | Head" = ()  # type: ignore[assignment]  # until start_response is called
+    _head_sent = False
+    _chunked = False
+    _no_body = False
+    _left: int | None = None  # bytes that Content-Length still promises
 
     def __init__(
-        self, context: RequestContext, stream: "Stream", body: "RequestBody | None", write_timeout: float, *, keep: bool
+        self,
+        context: RequestContext,
+        stream: "Stream",
+        body: "RequestBody | None",
+        write_timeout: float,
+        keep: bool,  # noqa: FBT001
     ) -> None:
         self.context = context
         self.stream = stream
         self.body = body
         self.keep = keep
-        self.broken = False
         self.write_timeout = write_timeout
-        self._status = ""
-        self._fields: Fields | Head = []
-        self._head_sent = False
-        self._chunked = False
-        self._no_body = False
-        self._left: int | None = None  # bytes that Content-Length still promises
 
     def __repr__(self) -> str:
         return f"<Exchange {self.context!r}{' keep' if self.keep else ''}>"
@@ -89,7 +81,7 @@ class Exchange:
                 self._send_whole(result)
             else:
                 self._send_pieces(result)
-            if self.keep and self.body_left():
+            if self.body is not None and self.keep:
                 self._drain()
         except _AbortError:
             self._abort()
@@ -176,6 +168,27 @@ class Exchange:
         """All of the body is at hand: head and body leave in one send when they are small."""
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         length = len(body)
+        context, fields = self.context, self._fields
+        if (
+            isinstance(fields, Head)
+            and fields.length == length
+            and fields.has_date
+            and self.keep
+            and self.body is None
+            and context.block.http11
+            and context.method != "HEAD"
+            and not self._head_sent
+        ):
+            # The hot path: a backend's answer to which nothing has to be added. `_head` would say the same.
+            self._head_sent = True
+            context.status, context.bytes_out = fields.status, length
+            wire = b"".join((fields.wire, context.id_line, context.extra, b"\r\n", body))
+            self.stream.send_all(wire, self.write_timeout)
+            return
+        if self._head_sent:
+            self._write(body)
+            self._end()
+            return
         parts = self._head(length)
         if not self._no_body:
             self.context.bytes_out = length
@@ -196,9 +209,7 @@ class Exchange:
                     break
             if not self._head_sent:
                 self._write(b"")
-            if self._chunked:
-                self.stream.send_all(LAST_CHUNK, self.write_timeout)
-            self._check_end()
+            self._end()
         except BackendError as error:
             self.context.reason, self.context.detail = error.reason, error.detail
             raise _AbortError from error
@@ -230,7 +241,9 @@ class Exchange:
             if self._left < 0:
                 raise AssertionError("more body than Content-Length promised")
 
-    def _check_end(self) -> None:
+    def _end(self) -> None:
+        if self._chunked:
+            self.stream.send_all(LAST_CHUNK, self.write_timeout)
         if self._left and not self._no_body:
             raise _AbortError
 
