@@ -4,6 +4,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from time import monotonic
 
 import gevent
 
@@ -44,11 +45,10 @@ class Background:
 
 
 def _repeat(job: Job) -> None:
-    loop = gevent.get_hub().loop
-    due = loop.now()
+    due = monotonic()
     while True:
-        due = max(due + job.interval * (1 + random.uniform(-job.jitter, job.jitter)), loop.now())  # noqa: S311
-        gevent.sleep(max(0.0, due - loop.now()))
+        due = max(due + job.interval * (1 + random.uniform(-job.jitter, job.jitter)), monotonic())  # noqa: S311
+        gevent.sleep(max(0.0, due - monotonic()))
         try:
             job.run()
         except Exception:

@@ -10,7 +10,6 @@ NOT_BUILT: Final[tuple[str, ...]] = (
     "server.shutdown_delay",
     "retry",
     "health_check",
-    "rate_limit",
     "adaptive",
     "circuit_breaker",
     "balancing.policy",
@@ -20,7 +19,7 @@ NOT_BUILT: Final[tuple[str, ...]] = (
 )
 
 # These act at their defaults too, so a user counts on them without having written a word.
-_ACTIVE_BY_DEFAULT: Final = frozenset({"retry", "health_check", "rate_limit", "adaptive", "circuit_breaker", "tui"})
+_ACTIVE_BY_DEFAULT: Final = frozenset({"retry", "health_check", "adaptive", "circuit_breaker", "tui"})
 
 
 def unbuilt_in(config: Config) -> list[str]:

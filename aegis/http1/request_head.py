@@ -30,5 +30,6 @@ class RequestHeads:
             self.memo.offer(key, block)
         name = request_line.METHODS.get(method) or request_line.check_method(method)
         if target.translate(None, _PLAIN_TARGET) or not target.startswith(b"/"):
+            request_line.split(head.partition(b"\r\n")[0])  # on a hit the line was not looked at as a whole
             target = request_line.check_target(name, target, block.host)
         return name, target, block

@@ -4,6 +4,7 @@ Pure: bytes in, values or Refused out.
 """
 
 import re
+from ipaddress import ip_address
 from typing import Final
 
 from aegis.reasons import Reason, Refused
@@ -99,4 +100,10 @@ def host_name(host: bytes) -> str:
     match = _HOST.fullmatch(host)
     if match is None or len(host) > LONGEST_HOST or int(match[2] or 0) > 65535:  # noqa: PLR2004 - the largest port
         raise Refused(Reason.BAD_HOST, "malformed Host")
-    return match[1].decode().lower().strip("[]").rstrip(".")
+    name = match[1].decode().lower()
+    if name.startswith("["):
+        try:
+            return str(ip_address(name[1:-1]))
+        except ValueError:
+            raise Refused(Reason.BAD_HOST, "malformed IPv6 address") from None
+    return name.rstrip(".")

@@ -49,7 +49,9 @@ def json_line(entry: Any) -> bytes:
 def text_line(entry: Mapping[str, Any]) -> bytes:
     """`time LEVEL message key=value …`; values with spaces, quotes or control characters are JSON strings."""
     rest = dict(entry)
-    head = [str(rest.pop(key, "")) for key in ("time", "level", "message")]
+    # A message that is no single line is written with escapes: an entry is one line, whatever it quotes.
+    message = json.dumps(str(rest.pop("message", "")), ensure_ascii=False)[1:-1]
+    head = [str(rest.pop("time", "")), str(rest.pop("level", "")), message.replace('\\"', '"')]
     pairs = [f"{key}={_value(value)}" for key, value in rest.items()]
     return " ".join([*head, *pairs]).encode("utf-8", "backslashreplace") + b"\n"
 

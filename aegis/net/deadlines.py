@@ -5,6 +5,7 @@ A deadline is a number on the stream, so arming one costs an attribute store. Ti
 """
 
 from collections.abc import Iterable
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from gevent.hub import get_hub
@@ -16,7 +17,7 @@ NEVER: Final = float("inf")
 
 
 class Deadlines:
-    """All live streams of this process. `sweep` is called by a job; deadlines are in the loop's own clock (seconds)."""
+    """All live streams of this process. `sweep` is called by a job; deadlines are monotonic seconds."""
 
     def __init__(self) -> None:
         self.streams: set[Stream] = set()
@@ -31,7 +32,7 @@ class Deadlines:
         Never throw from here: the sweep's own greenlet would not be scheduled again. `Stream.expire` runs in the
         hub and looks once more, since data may have come in the meantime.
         """
-        now = self._loop.now()
+        now = monotonic()
         for stream in [stream for stream in self.streams if stream.deadline <= now]:
             self._loop.run_callback(stream.expire)
 

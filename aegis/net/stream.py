@@ -7,6 +7,7 @@ Knows nothing of HTTP. gevent's own socket calls try first and wait after, which
 import _socket
 import socket
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final
 
 from gevent import getcurrent
@@ -30,10 +31,13 @@ WIDE: Final = 512 * 1024
 class Stream:
     """A non-blocking socket with one reader and one writer at most, each a greenlet.
 
-    `armed`: the read watcher runs. `deadline` (loop clock, seconds) bounds whatever wait is under way; the sweep
-    enforces it. `on_event` is called in the hub when the socket turns readable (or the deadline passes) while no
+    `armed`: the read watcher runs. `deadline` (on the clock `now`, seconds) bounds whatever wait is under way; the
+    sweep enforces it. `on_event` is called in the hub when the socket turns readable (or the deadline passes) while no
     greenlet waits: a pooled connection that its backend closes, a client that leaves. It must not block and not raise.
     """
+
+    now = staticmethod(monotonic)
+    """The clock of deadlines, in seconds. Not the loop's own, which follows the wall clock when that is set."""
 
     __slots__ = (
         "_deadlines",
@@ -42,7 +46,6 @@ class Stream:
         "_write_watcher",
         "armed",
         "deadline",
-        "now",
         "on_event",
         "reader",
         "recv",
@@ -60,7 +63,6 @@ class Stream:
         self.recv: Callable[..., bytes] = sock.recv
         self.recv_into: Callable[..., int] = sock.recv_into
         self.send: Callable[..., int] = sock.send
-        self.now: Callable[[], float] = hub.loop.now  # seconds, monotonic, as of this turn of the loop
         self.deadline = NEVER
         self.reader: Any = None
         self.writer: Any = None

@@ -1,8 +1,12 @@
 """Config → the parts of a running Aegis, a value one can print. Nothing is opened but the log file."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from time import monotonic
 
+import gevent
 from gevent.threadpool import ThreadPool
 
 from aegis.background import Background
@@ -17,6 +21,7 @@ from aegis.pool.backend import Backend, Backends, BackendState
 from aegis.pool.balancer import WeightedRoundRobin
 from aegis.proxy.app import ProxyApp
 from aegis.proxy.attempt import Timeouts
+from aegis.ratelimit.limiter import Limiter
 from aegis.security.addresses import Network, networks_opened_for
 from aegis.service.jobs import job_table
 from aegis.service.stack import build_stack
@@ -24,6 +29,8 @@ from aegis.transport.connection import DialSettings
 from aegis.transport.connection_pool import open_pool
 from aegis.transport.resolver import Resolve, VettingError, system_resolve, vet
 from aegis.wire.server import WireSettings
+
+log = logging.getLogger("aegis")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,7 @@ class Parts:
     application: WsgiApp
     request_heads: RequestHeads
     response_heads: ResponseHeads
+    limiter: Limiter
     writer: LogWriter
     background: Background
     wire: WireSettings
@@ -86,6 +94,7 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
     states = Backends([_state(backend, config, deadlines) for backend in backends])
     transport = config.transport
     timeouts = Timeouts(transport.response_header_timeout, transport.read_timeout, transport.stream_idle_timeout)
+    limiter = Limiter(config.rate_limit, monotonic, tell_of_client)
     proxy = ProxyApp(WeightedRoundRobin(states), response_heads, timeouts)
 
     def rotate() -> None:
@@ -96,13 +105,30 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
         config=config,
         backends=states,
         deadlines=deadlines,
-        application=build_stack(proxy.__call__, config, writer.put),
+        application=build_stack(proxy.__call__, config, limiter, writer.put),
         request_heads=request_heads,
         response_heads=response_heads,
         writer=writer,
-        background=Background(job_table(config, sweep=deadlines.sweep, rotate=rotate, flush=writer.flush)),
+        limiter=limiter,
+        background=Background(
+            job_table(
+                config,
+                sweep=deadlines.sweep,
+                rotate=rotate,
+                flush=writer.flush,
+                purge=partial(limiter.purge, gevent.idle),  # gives way to requests between slices
+            )
+        ),
         wire=_wire_settings(config, max_connections),
     )
+
+
+def tell_of_client(kind: str, client: str, count: int) -> None:
+    """One line when a client starts being limited, one with the count of refusals when it stops."""
+    if kind == "client_limited":
+        log.info("a client is being limited", extra={"client": client})
+    else:
+        log.info("a client is no longer limited", extra={"client": client, "refused": count})
 
 
 def _log_descriptor(config: Config) -> int:

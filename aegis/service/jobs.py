@@ -12,7 +12,12 @@ LOG_BATCH: Final = 0.1
 
 
 def job_table(
-    config: Config, *, sweep: Callable[[], None], rotate: Callable[[], None], flush: Callable[[], None]
+    config: Config,
+    *,
+    sweep: Callable[[], None],
+    rotate: Callable[[], None],
+    flush: Callable[[], None],
+    purge: Callable[[], None],
 ) -> tuple[Job, ...]:
     """Every job with its interval in seconds."""
     server, transport = config.server, config.transport
@@ -28,4 +33,5 @@ def job_table(
         Job("deadlines", sweep_interval(timeouts), sweep),
         Job("rotate memos", MEMO_ROTATION, rotate),
         Job("write logs", LOG_BATCH, flush),
+        Job("purge buckets", config.rate_limit.cleanup_interval, purge),
     )

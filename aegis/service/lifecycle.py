@@ -5,6 +5,7 @@ import logging
 import signal
 import sys
 from enum import Enum
+from time import monotonic
 from typing import Final
 
 import gevent
@@ -110,10 +111,10 @@ class Service:
         server.stop_keeping()
         server.close()
         patience = self.parts.config.server.shutdown_timeout
-        started = said = hub.loop.now()
+        started = said = monotonic()
         gevent.sleep(IDLE_LINGER)
         while server.connections:
-            now = hub.loop.now()
+            now = monotonic()
             if now - started >= patience or self._force.is_set():
                 return False
             hub.loop.run_callback(server.close_idle)

@@ -5,16 +5,20 @@ from collections.abc import Callable
 from aegis.config.schema import Config
 from aegis.context import WsgiApp
 from aegis.logs.access import AccessLog
+from aegis.ratelimit.layer import RateLimitLayer
+from aegis.ratelimit.limiter import Limiter
 from aegis.security.headers import SecurityHeaders
 from aegis.security.validation import Validation, whitelist
 
 
-def build_stack(app: WsgiApp, config: Config, put_line: Callable[[bytes], None]) -> WsgiApp:
+def build_stack(app: WsgiApp, config: Config, limiter: Limiter, put_line: Callable[[bytes], None]) -> WsgiApp:
     """The app with every layer around it, innermost first. put_line takes finished access lines."""
     server = config.server
     # Layers are handed on as bound methods: the interpreter calls those without a C frame of their own, which every
     # greenlet switch below would have to copy away and back (4 % of the rate).
     hosts = whitelist(server.allowed_hosts, [entry.host for entry in config.backends], server.host)
+    # A token for everything that would be proxied, and for nothing that validation refuses.
+    app = RateLimitLayer(app, limiter).__call__
     # Refuses what may not be proxied, before a token is spent or a backend chosen.
     app = Validation(app, hosts, server.allowed_methods, server.max_body_bytes).__call__
     # Outside of all that answers, so that refusals carry the security fields too.

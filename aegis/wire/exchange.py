@@ -3,6 +3,7 @@
 An HTTP/2 stream will be an exchange too, which is why nothing here reads a head or keeps a connection alive.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 PROVEN: Final = 512 * 1024
 """Bytes of a body after which its reader may have more unsent ones in the kernel: fewer and larger turns."""
+
+log = logging.getLogger(__name__)
 
 DRAINED: Final = 64 * 1024
 """Bytes of an unread request body that are read off so that the connection can be kept."""
@@ -92,6 +95,10 @@ class Exchange:
             self.stream.reset_on_close()  # what the kernel still holds for this reader is let go at once
         except Refused as refusal:
             self._fail(refusal.reason, refusal.detail)
+        except Exception:
+            # The layers' own recovery covers their call; this one what comes while the answer is iterated.
+            log.exception("an answer failed inside Aegis", extra={"request_id": context.id})
+            self._fail(Reason.INTERNAL_ERROR, "")
         finally:
             if self.body is not None:
                 context.bytes_in = self.body.taken
