@@ -81,10 +81,12 @@ def _run(path: str, backends: tuple[str, ...], log_level: str | None) -> int:
 
     source = "--backend" if backends else path
     config, vetted = _named_on_the_command_line(backends) if backends else _from_file(path)
+    if log_level is not None:
+        config = load.with_log_level(config, log_level)
     cap = limits.clamp_connections(config.server.max_connections, limits.raise_descriptor_limit())
     try:
         parts = build.build(config, vetted, max_connections=cap)
-        return lifecycle.Service(parts, source=source, log_level=log_level or config.logging.level).run()
+        return lifecycle.Service(parts, source=source).run()
     except OSError as error:
         click.echo(f"aegis: cannot start on {config.server.host}:{config.server.port}: {error}", err=True)
         return EXIT_FAILED

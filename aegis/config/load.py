@@ -70,6 +70,11 @@ def load_text(text: str, name: str, environ: Mapping[str, str], further: Rule = 
     return config
 
 
+def with_log_level(config: Config, level: str) -> Config:
+    """The same configuration at another `logging.level`: the command line outlives the file."""
+    return replace(config, logging=replace(config.logging, level=level))
+
+
 def _located(fault: Fault, reading: Reading) -> ConfigError:
     line = _nearest_line(reading.lines, fault.path)
     return ConfigError(reading.file, line, fault.path, reading.texts.get(fault.path), fault.message)

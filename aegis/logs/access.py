@@ -41,15 +41,17 @@ class AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
 class AccessLog:
     """WSGI layer: asks wire to be told when the exchange is over, and answers 500 when a layer below has a bug."""
 
-    def __init__(self, app: WsgiApp, put: Callable[[bytes], None], *, text: bool = False) -> None:
+    def __init__(self, app: WsgiApp, put: Callable[[bytes], None], *, text: bool = False, enabled: bool = True) -> None:
         self.app = app
         self.put = put
         self.encode = _text if text else json_line
+        # Access lines are part of the normal course: at a level above INFO none is made.
+        self.on_end = self.write if enabled else None
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes | memoryview]:
         """PEP 3333."""
         context: RequestContext = environ[KEY]
-        context.on_end = self.write
+        context.on_end = self.on_end
         try:
             return self.app(environ, start_response)
         except (ClientGoneError, DeadlinePassedError, OSError):
@@ -62,9 +64,7 @@ class AccessLog:
             return self.app(environ, partial(start_response, exc_info=sys.exc_info()))
 
     def write(self, context: RequestContext) -> None:
-        """Queue the line of a finished request. Access lines are part of the normal course: level INFO."""
-        if not log.isEnabledFor(logging.INFO):
-            return
+        """Queue the line of a finished request."""
         block, path, backend, backend_ms = context.block, context.path, context.backend, context.backend_ms
         line = AccessLine(
             timestamp(),

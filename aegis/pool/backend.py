@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from aegis.transport.connection_pool import BackendPool
+from aegis.transport.connection_pool import BackendPool, Connection
 from aegis.transport.resolver import Address
 
 
@@ -48,6 +48,19 @@ class BackendState:
     def effective_weight(self) -> float:
         """Weight × warm-up share while eligible, else 0."""
         return self.backend.weight * self.share if self.healthy and not self.drained else 0.0
+
+    def take(self, fresh: bool) -> Connection:  # noqa: FBT001
+        """A connection and a place in flight. fresh: a new one, whatever is parked."""
+        self.in_flight += 1
+        return self.connections.take_fresh() if fresh else self.connections.take()
+
+    def give_back(self, connection: Connection, fit: bool) -> None:  # noqa: FBT001
+        """Give both back, once. fit: the response ended cleanly and its connection lives on."""
+        self.in_flight -= 1
+        if fit:
+            self.connections.park(connection)
+        else:
+            self.connections.discard(connection)
 
     def set_healthy(self, *, healthy: bool) -> None:
         """What the probes found."""

@@ -1,10 +1,11 @@
 """The innermost app of the stack: choose a backend, try it, stream its answer. The straight line of every request."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aegis.context import KEY, Environ, RequestContext, StartResponse
-from aegis.proxy.attempt import Attempt, Timeouts
+from aegis.proxy.attempt import Timeouts, attempt
 from aegis.proxy.body import ResponseBody, at_hand
 from aegis.proxy.retry import may_retry
 from aegis.reasons import ANSWERS, BackendError, Reason, Refused, Replay
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from aegis.http1.response_head import Head, ResponseHeads
     from aegis.pool.backend import BackendState
     from aegis.pool.balancer import Policy
+    from aegis.transport.connection_pool import Connection
 
 Body = Iterable[bytes | memoryview]
 
@@ -43,6 +45,7 @@ class ProxyApp:
         piece = b"" if body is None else bytes(body.next_piece())
         request = self.request_head(context)
         before: BackendError | None = None
+        fresh = False
         refused: frozenset[BackendState] = frozenset()
         while True:
             state = self.policy.pick(refused)
@@ -50,49 +53,46 @@ class ProxyApp:
                 raise before or BackendError(Reason.NO_BACKEND, "no backend is eligible")
             context.backend = state.backend
             context.attempts += 1
-            # A replay goes over a fresh connection: the other parked ones have most likely died with the first.
-            fresh = before is not None and before.replay is Replay.FRESH_CONNECTION
-            attempt = Attempt(context, state, self.timeouts, fresh)
+            connection = state.take(fresh)
             try:
-                head = attempt.run(request, piece, self.heads)
-                response = self._response(attempt, head)
+                head, rest = attempt(context, connection, request, piece, self.heads, self.timeouts)
                 start_response(head.status_text, head)
+                if head.length == len(rest) and context.method != "HEAD":
+                    state.give_back(connection, head.reusable and not context.close)
+                    return [rest]  # the hot path: all of it came with the head
+                return self._rest(context, state, connection, head, rest)
             except BackendError as error:
-                attempt.finish(False)
+                self._give_up(context, state, connection)
                 if not may_retry(context, error, replayed=fresh):
                     raise
                 before = error
+                # A replay goes over a fresh connection: the other parked ones have most likely died with the first.
+                fresh = error.replay is Replay.FRESH_CONNECTION
                 if error.replay is Replay.ANOTHER_BACKEND:
                     refused |= {state}
             except BaseException:
-                attempt.finish(False)
+                self._give_up(context, state, connection)
                 raise
-            else:
-                return response
 
-    def _response(self, attempt: Attempt, head: "Head") -> Body:
+    def _give_up(self, context: RequestContext, state: "BackendState", connection: "Connection") -> None:
+        context.cancel = None
+        state.give_back(connection, False)
+
+    def _rest(
+        self, context: RequestContext, state: "BackendState", connection: "Connection", head: "Head", rest: bytes
+    ) -> Body:
         """The body as far as it is here, its connection given back when that is all; else what streams it."""
-        context, rest = attempt.context, attempt.rest
-        if head.length == len(rest) and context.method != "HEAD":
-            attempt.finish(head.reusable)  # the hot path: all of it came with the head
-            response: Body = [rest]
-        else:
-            whole = at_hand(head, rest, context.method)
-            if whole is None:
-                response = self._streamed(context, attempt, head)
-            else:
-                response, exact = whole
-                attempt.finish(exact and head.reusable)
-        if attempt.upload_cut:
-            context.close = True
-        return response
-
-    def _streamed(self, context: RequestContext, attempt: Attempt, head: "Head") -> ResponseBody:
+        whole = at_hand(head, rest, context.method)
+        if whole is not None:
+            response, exact = whole
+            state.give_back(connection, exact and head.reusable and not context.close)
+            return response
+        stream = connection.stream
+        if stream is None:
+            raise AssertionError("a response without a stream")
         context.endless = head.event_stream
         patience = self.timeouts.stream_idle if head.event_stream else self.timeouts.read
-        if attempt.stream is None:
-            raise AssertionError("a response without a stream")
-        return ResponseBody(context, attempt.stream, head, attempt.rest, patience, attempt.finish)
+        return ResponseBody(context, stream, head, rest, patience, partial(state.give_back, connection))
 
     def request_head(self, context: RequestContext) -> bytes:
         """The request's head toward any backend: the client's fields, then ours."""

@@ -8,7 +8,7 @@ from aegis.http1.chunked import ChunkError, ChunkReader
 from aegis.http1.framing import NO_BODY_STATUSES
 from aegis.net.deadlines import NEVER
 from aegis.net.stream import PIECE
-from aegis.reasons import BackendError, ClientGoneError, DeadlinePassedError, Reason
+from aegis.reasons import BackendError, DeadlinePassedError, Reason
 
 if TYPE_CHECKING:
     from aegis.http1.response_head import Head
@@ -114,15 +114,12 @@ class ResponseBody:
     def _read(self, most: int) -> memoryview:
         stream = self._stream
         stream.deadline = stream.now() + self._read_timeout
-        self._context.cancel = self._client_left
+        self._context.cancel = stream.cancel
         try:
             return stream.read_piece(most)
         finally:
             self._context.cancel = None
             stream.deadline = NEVER
-
-    def _client_left(self) -> None:
-        self._stream.throw(ClientGoneError("closed within the answer"))
 
 
 def _aborted(detail: str) -> BackendError:

@@ -8,7 +8,6 @@ from aegis.http1 import write
 from aegis.http1.chunked import LAST_CHUNK
 from aegis.http1.head_buffer import END
 from aegis.http1.response_head import LARGEST_HEAD
-from aegis.reasons import ClientGoneError
 
 if TYPE_CHECKING:
     from aegis.net.stream import Stream
@@ -72,10 +71,6 @@ class Upload:
             stream.on_event = None
 
     # in the hub
-
-    def client_left(self) -> None:
-        """End the wait for the backend to take more."""
-        self._stream.throw(ClientGoneError("closed within the body"))
 
     def _readable(self) -> None:
         self._stream.call_soon(self._listen)

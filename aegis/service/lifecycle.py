@@ -52,13 +52,14 @@ TRANSITIONS: Final = {
 class Service:
     """Runs the parts until a signal asks it to stop."""
 
-    def __init__(self, parts: Parts, *, source: str, log_level: str) -> None:
+    def __init__(self, parts: Parts, *, source: str) -> None:
         self.parts = parts
         self.source = source
         self.stage = Stage.STARTING
         self._stop = Flag()
         self._force = Flag()
-        configure(parts.writer.put, log_level, text=parts.config.logging.format == "text")
+        logging_section = parts.config.logging
+        configure(parts.writer.put, logging_section.level, text=logging_section.format == "text")
 
     def __repr__(self) -> str:
         return f"<Service {self.stage.value}>"

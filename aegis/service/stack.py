@@ -1,6 +1,7 @@
 """The WSGI layers in their order."""
 
 from collections.abc import Callable
+from typing import Final
 
 from aegis.config.schema import Config
 from aegis.context import WsgiApp
@@ -9,6 +10,8 @@ from aegis.ratelimit.layer import RateLimitLayer
 from aegis.ratelimit.limiter import Limiter
 from aegis.security.headers import SecurityHeaders
 from aegis.security.validation import Validation, whitelist
+
+ACCESS_LEVELS: Final = ("debug", "info")
 
 
 def build_stack(app: WsgiApp, config: Config, limiter: Limiter, put_line: Callable[[bytes], None]) -> WsgiApp:
@@ -24,4 +27,6 @@ def build_stack(app: WsgiApp, config: Config, limiter: Limiter, put_line: Callab
     # Outside of all that answers, so that refusals carry the security fields too.
     app = SecurityHeaders(app).__call__
     # Outermost: sees every request and every failure below.
-    return AccessLog(app, put_line, text=config.logging.format == "text").__call__
+    logging = config.logging
+    enabled = logging.level in ACCESS_LEVELS
+    return AccessLog(app, put_line, text=logging.format == "text", enabled=enabled).__call__
