@@ -84,7 +84,7 @@ def aegis_response(raw: bytes, method: str, rng: Random) -> Read | None:
         return None
     if found is None:
         return None
-    secured = list(head.secured)
+    secured = list(head)
     assert secured[-len(OURS) :] == OURS
     fields = [(name.lower().encode(), value.encode("latin-1")) for name, value in secured[: -len(OURS)]]
     return Read((head.status,), fields, *found)

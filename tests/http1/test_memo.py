@@ -4,10 +4,11 @@ import pytest
 
 from aegis.http1.memo import DOORS, GENERATION, LARGEST, Memo
 from aegis.http1.request_head import RequestHeads
-from aegis.http1.response_head import ResponseHeads
+from aegis.http1.response_head import NAMES_KEPT, Head, ResponseHeadError, ResponseHeads, _kinds
 from aegis.reasons import Refused
 from tests.http1.heads import head
 from tests.proxy.toward_backend import request_head
+from tests.support.contract import SECURITY_FIELDS
 
 
 def keep(memo, key, value):
@@ -193,15 +194,60 @@ def test_a_hit_equals_a_parse_on_thousands_of_mutated_request_heads():
     assert 500 < accepted < 3500
 
 
+RESPONSE_SLOTS = (
+    "wire",
+    "status",
+    "status_text",
+    "framing",
+    "length",
+    "reusable",
+    "has_date",
+    "event_stream",
+    "secured",
+)
+RESPONSE_FIELDS = [
+    b"Content-Length: 5\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Date: x\r\nConnection: close\r\n",
+    b"Content-Type: text/event-stream\r\n",
+    b"Connection: x\r\n",
+]
+
+
 def test_a_hit_equals_a_parse_on_response_heads():
-    heads = ResponseHeads()
+    heads, hits = ResponseHeads(), 0
     for number in range(300):
-        raw = b"HTTP/1.1 200 OK\r\nX: %d\r\nServer: x\r\nContent-Length: 5\r\n" % (number % 30)
+        line = (b"HTTP/1.1 200 OK", b"HTTP/1.0 404 X", b"HTTP/1.1 204 X")[number % 3]
+        special = RESPONSE_FIELDS[number % 5]
+        if number % 3 == 1 and b"chunked" in special:
+            continue  # malformed on HTTP/1.0
+        raw = b"%b\r\nX: %d\r\nServer: x\r\n%b" % (line, number % 30, special)
+        hits += heads.memo.get(raw) is not None
         kept, fresh = heads.parse(raw), ResponseHeads().parse(raw)
         assert list(kept) == list(fresh)
-        assert kept.wire == fresh.wire
-        assert kept.secured.wire == fresh.secured.wire
-        assert kept.framing == fresh.framing
+        for name in RESPONSE_SLOTS:
+            assert getattr(kept, name) == getattr(fresh, name), (name, raw)
+    assert hits > 200
+
+
+def test_the_flags_of_a_response_head_are_all_compared():
+    assert set(RESPONSE_SLOTS) == {*Head.__slots__, "secured"}
+
+
+def test_a_malformed_response_head_is_malformed_every_time():
+    heads = ResponseHeads()
+    for _ in range(4):
+        with pytest.raises(ResponseHeadError):
+            heads.parse(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n")
+    assert len(heads.memo) == 0
+
+
+def test_a_flood_of_response_heads_that_never_repeat_stays_bounded():
+    heads = ResponseHeads()
+    for number in range(6000):
+        heads.parse(b"HTTP/1.1 200 OK\r\nX-%d: %d\r\n" % (number, number))
+        assert len(heads.memo) <= 2 * GENERATION
+    assert len(_kinds) <= NAMES_KEPT
 
 
 def test_a_remembered_response_head_cannot_be_poisoned_by_its_receiver():
@@ -209,4 +255,5 @@ def test_a_remembered_response_head_cannot_be_poisoned_by_its_receiver():
     for _ in range(4):
         with pytest.raises((TypeError, AttributeError)):
             heads.parse(raw).append(("Set-Cookie", "theirs"))
-    assert list(heads.parse(raw)) == [("X", "y")]
+        list(heads.parse(raw)).append(("Set-Cookie", "theirs"))  # its own copy
+    assert list(heads.parse(raw)) == [("X", "y"), *SECURITY_FIELDS.items()]

@@ -1,3 +1,5 @@
+from ipaddress import ip_address
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -166,7 +168,7 @@ def test_a_host_that_contradicts_an_absolute_target_is_refused(target, host):
         ("127.0.0.1:80", "127.0.0.1"),
         ("[::1]", "::1"),
         ("[2001:DB8::1]:443", "2001:db8::1"),
-        ("[::ffff:1.2.3.4]", "::ffff:1.2.3.4"),
+        ("[::FFFF:1.2.3.4]", str(ip_address("::ffff:1.2.3.4"))),
         ("localhost:65535", "localhost"),
     ],
 )

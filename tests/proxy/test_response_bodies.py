@@ -33,9 +33,7 @@ class Backend:
         self.stream = Stream(_socket.socket(fileno=ours.detach()), self.deadlines)
         self.ends = []
         self.context = request()
-        self.body = ResponseBody(
-            self.context, self.stream, parsed, rest, patience, lambda *, fit: self.ends.append(fit)
-        )
+        self.body = ResponseBody(self.context, self.stream, parsed, rest, patience, self.ends.append)
 
     def collect(self):
         """All of the body; the pieces are views that live until the next one."""

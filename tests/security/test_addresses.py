@@ -1,4 +1,4 @@
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
 from hypothesis import given, settings
@@ -29,6 +29,19 @@ def disguises(text):
         f"2001:0:{high:x}:{low:x}::ffff:ffff",  # a Teredo server
         f"2001:0:808:808::{high ^ 0xFFFF:x}:{low ^ 0xFFFF:x}",  # a Teredo client
     ]
+
+
+def stands_for(address):
+    """The address itself, and every IPv4 address that a kernel, translator or tunnel finds in it."""
+    found = [address]
+    if address.version == 6:
+        bits, short = address.packed, address.packed[:8] + address.packed[9:]  # RFC 6052 leaves out bits 64 to 71
+        found += filter(None, (address.ipv4_mapped, address.sixtofour, *(address.teredo or ())))
+        if any(address in ip_network(prefix) for prefix in ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96")):
+            found.append(IPv4Address(bits[12:]))
+        if address in ip_network("64:ff9b:1::/48"):
+            found += map(IPv4Address, (short[6:10], short[7:11], short[8:12], bits[12:]))
+    return found
 
 
 @pytest.mark.parametrize(
@@ -250,13 +263,27 @@ def test_a_mapped_address_is_judged_as_the_address_it_is(address):
 @settings(deadline=None)
 @given(st.ip_addresses())
 def test_nothing_that_python_calls_not_global_passes(address):
-    mapped = address.version == 6 and address.ipv4_mapped
-    if not (mapped or address).is_global:
+    # Python calls all of 2002::/16 not global; a 6to4 address is as public as the IPv4 one it tunnels to.
+    inside = address.version == 6 and (address.ipv4_mapped or address.sixtofour)
+    if not (inside or address).is_global:
         assert verdict(str(address), False, ())
 
 
 @settings(deadline=None)
 @given(st.text(), st.booleans())
 def test_any_text_gets_a_verdict(text, allow_loopback):
-    assert verdict(text, allow_loopback, EVERYTHING) in (None, "not an IP address") or "metadata" in text
+    words = verdict(text, allow_loopback, EVERYTHING)
+    try:
+        address = ip_address(text.partition("%")[0] if ":" in text else text)
+    except ValueError:
+        assert words == "not an IP address"
+    else:
+        assert ("metadata" in words) if METADATA & set(stands_for(address)) else (words is None)
     disguised_host(text)
+
+
+@settings(deadline=None)
+@given(st.ip_addresses())
+def test_with_everything_opened_metadata_alone_is_refused(address):
+    words = verdict(str(address), False, EVERYTHING)
+    assert ("metadata" in words) if METADATA & set(stands_for(address)) else (words is None)

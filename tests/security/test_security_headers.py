@@ -44,11 +44,18 @@ def test_every_refusal_carries_them(reason):
     assert answered.status[:3] == str(ANSWERS[reason].status)
 
 
-def test_a_head_of_a_backend_leaves_in_its_secured_form_and_stays_as_it_is():
+def test_a_head_of_a_backend_is_secured_from_the_start_and_leaves_as_it_is():
     head = parse(b"HTTP/1.1 200 OK\r\nServer: nginx\r\nA: 1\r\n")
     before = list(head)
-    assert list(through(answering(head), request()).fields) == [("A", "1"), *OURS]
+    assert before == [("A", "1"), *OURS]
+    assert through(answering(head), request()).fields is head
     assert list(head) == before
+
+
+@pytest.mark.parametrize("container", [list, tuple])
+def test_only_a_head_of_ours_is_taken_as_secured(container):
+    theirs = container([("secured", "True"), ("Server", "theirs")])
+    assert through(answering(theirs), request()).fields == [("secured", "True"), *OURS]
 
 
 def test_the_list_of_an_app_is_not_changed():

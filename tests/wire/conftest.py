@@ -25,13 +25,17 @@ SETTINGS = WireSettings(
 
 @pytest.fixture
 def serve():
-    """`serve(app)` starts a server and returns a function that opens a client."""
+    """`serve(app)` starts a server and returns a function that opens a client.
+
+    The apps are not ours, so they get the fields in their environ, as PEP 3333 wants it, unless told otherwise.
+    """
     servers, clients, sweepers = [], [], []
 
-    def start(app, **changes):
+    def start(app, *, fields_in_environ=True, **changes):
         deadlines = Deadlines()
         listener = open_listener(loopback_host(), 0)
         server = Server(listener, app, replace(SETTINGS, **changes), deadlines, RequestHeads())
+        server.fields_in_environ = fields_in_environ
         server.start()
         servers.append(server)
 

@@ -1,7 +1,12 @@
 import pytest
+from gevent import socket
+
+from aegis.http1.request_head import RequestHeads
+from aegis.net.deadlines import Deadlines
+from aegis.wire.server import Server, WireSettings
 
 
-def asked(serve, raw):
+def asked(serve, raw, **options):
     """The environ that an app sees for these bytes."""
     seen = {}
 
@@ -10,7 +15,7 @@ def asked(serve, raw):
         start_response("200 OK", [])
         return []
 
-    client = serve(app)()
+    client = serve(app, **options)()
     client.send(raw)
     client.read_response()
     return seen
@@ -43,6 +48,20 @@ def test_all_that_pep_3333_demands_is_there(serve):
     for name in ("wsgi.input", "wsgi.errors", "wsgi.multithread", "wsgi.multiprocess", "wsgi.run_once"):
         assert name in environ
     assert type(environ) is dict
+
+
+def test_the_fields_are_left_out_for_layers_that_read_the_block(serve):
+    raw = b"PUT / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\nContent-Type: x\r\nX-A: 1\r\n\r\n"
+    with_fields, without = asked(serve, raw), asked(serve, raw, fields_in_environ=False)
+    fields = {"HTTP_HOST", "HTTP_X_A", "CONTENT_LENGTH", "CONTENT_TYPE"}
+    assert set(with_fields) - set(without) == fields
+    assert set(without) <= set(with_fields)
+
+
+def test_a_server_leaves_them_out_unless_told_otherwise():
+    with socket.socket() as listener:
+        settings = WireSettings(1, 1, 1, 8192, 100, 10)
+        assert Server(listener, None, settings, Deadlines(), RequestHeads()).fields_in_environ is False
 
 
 def test_no_request_sees_fields_of_another(serve):
