@@ -1,6 +1,7 @@
 """Which requests may be proxied at all: pure rules first, their WSGI layer last."""
 
 from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -35,11 +36,20 @@ def check_path(target: bytes) -> None:
         path = unquote_to_bytes(path)
 
 
+def folded_host(name: str) -> str:
+    """A host name in the one form in which names are compared: lower case, no brackets, no trailing dot."""
+    bare = name.lower().strip("[]")
+    try:
+        return str(ip_address(bare))
+    except ValueError:
+        return bare.rstrip(".")
+
+
 class HostWhitelist:
     """Host names that are served: exact, `*.suffix`, or `*` for all. Compared case-folded."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        folded = [name.lower().rstrip(".").strip("[]") for name in names]
+        folded = [folded_host(name) for name in names]
         self.all = "*" in folded
         self.exact = frozenset(name for name in folded if not name.startswith("*"))
         self.suffixes = tuple(name[1:] for name in folded if name.startswith("*."))

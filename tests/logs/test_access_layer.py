@@ -106,12 +106,10 @@ def test_the_text_format_has_the_same_fields():
     assert 'path="/a\\"b"' in pairs
 
 
-def test_access_lines_are_of_level_info(caplog):
-    caplog.set_level(logging.WARNING, "aegis")
-    lines, context = [], finished()
-    through(AccessLog(innermost, lines.append), context)
-    context.on_end(context)
-    assert lines == []
+def test_a_level_above_info_makes_no_access_lines():
+    context = finished()
+    through(AccessLog(innermost, print, enabled=False), context)
+    assert context.on_end is None
 
 
 # the recovery

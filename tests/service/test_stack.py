@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
+from time import monotonic
 
 import gevent
 import pytest
@@ -14,6 +15,7 @@ from aegis.context import KEY
 from aegis.http1.request_head import RequestHeads
 from aegis.net.deadlines import Deadlines
 from aegis.proxy.app import refuse
+from aegis.ratelimit.limiter import Limiter
 from aegis.reasons import Reason
 from aegis.service.stack import build_stack
 from aegis.wire.server import Server, WireSettings, open_listener
@@ -36,7 +38,8 @@ class Served:
         config = load_text(text, "aegis.yml", {})
         settings = WireSettings(5.0, 5.0, 5.0, 8192, config.server.max_body_bytes, 100)
         self.listener = open_listener(loopback_host(), 0)
-        stack = build_stack(app, config, self.lines.append)
+        limiter = Limiter(config.rate_limit, monotonic)
+        stack = build_stack(app, config, limiter, self.lines.append)
         self.server = Server(self.listener, stack, replace(settings), Deadlines(), RequestHeads())
         self.server.start()
         self.client = RawClient(self.listener.getsockname())
@@ -192,3 +195,11 @@ def test_a_client_that_leaves_before_the_answer_is_logged_as_499(serve):
     line = served.line()
     assert line["reason"] == "client_gone"
     assert line["status"] in {200, 499}  # 499 when no byte of the answer went out
+
+
+@pytest.mark.parametrize(("level", "lines"), [("debug", 1), ("info", 1), ("warn", 0), ("error", 0)])
+def test_access_lines_are_of_level_info(serve, level, lines):
+    served = serve(good, CONFIG + f"logging: {{level: {level}}}\n")
+    assert served.client.get("/").status == 200
+    served.client.get("/second")
+    assert len(served.lines) in range(lines, 3 * lines + 1)
