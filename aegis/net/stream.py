@@ -5,6 +5,7 @@ Knows nothing of HTTP. gevent's own socket calls try first and wait after, which
 """
 
 import _socket
+import contextlib
 import socket
 from collections.abc import Callable
 from time import monotonic
@@ -26,6 +27,19 @@ _scratch: Final = memoryview(bytearray(PIECE))
 """One buffer for every body of the process: it stays in the processor's cache, and a slow peer holds none of it."""
 
 WIDE: Final = 512 * 1024
+DRAIN_PATIENCE: Final = 10.0
+"""Seconds in which a peer must take the rest of a small answer that the kernel did not take at once."""
+
+_outbox: "Final[list[Stream]]" = []
+"""Streams with something to send at the end of this turn of the loop."""
+
+
+def _empty_outbox() -> None:
+    streams = _outbox[:]
+    _outbox.clear()
+    now = monotonic()
+    for stream in streams:
+        stream._flush(now)  # noqa: SLF001 - the outbox is the streams' own
 
 
 class Stream:
@@ -41,16 +55,19 @@ class Stream:
 
     __slots__ = (
         "_deadlines",
+        "_draining",
         "_hub",
         "_watcher",
         "_write_watcher",
         "armed",
         "deadline",
         "on_event",
+        "pending",
         "reader",
         "recv",
         "recv_into",
         "send",
+        "sent_at",
         "sock",
         "wide",
         "writer",
@@ -68,6 +85,9 @@ class Stream:
         self.writer: Any = None
         self.on_event: Callable[[], None] | None = None
         self.wide = False
+        self.pending = b""  # to be sent at the end of this turn, or as soon as the kernel takes it
+        self.sent_at = 0.0  # when the last bytes were handed to the kernel
+        self._draining = False
         self._hub = hub
         self.armed = False
         self._watcher = hub.loop.io(sock.fileno(), READ)
@@ -164,12 +184,75 @@ class Stream:
 
     # writing
 
-    def send_all(self, data: bytes | memoryview, stall: float) -> None:
-        """Send everything. `stall`: seconds one wait for room may last. Raises OSError, DeadlinePassedError."""
+    def send_soon(self, data: bytes, stall: float) -> None:
+        """Send at the end of this turn of the loop, together with what all other streams have to say.
+
+        Two dozen sends in a row wake the other side once and keep the kernel's code in the cache; one between each
+        two requests costs 8 to 25 % of the rate. Does not wait, unless the peer has not taken what was sent before:
+        then as send_all. A failure is found by whoever reads next.
+        """
+        if self._draining:
+            self.send_all(data, stall)
+        elif self.pending:
+            self.pending += data
+        else:
+            self.pending = data
+            if not _outbox:
+                self._hub.loop.run_callback(_empty_outbox)
+            _outbox.append(self)
+
+    def _flush(self, now: float) -> None:
+        """In the hub: send what waits. What the kernel does not take at once follows when it does."""
+        data, self.pending = self.pending, b""
+        if not data:
+            return  # closed, or sent by send_all, in the meantime
+        self.sent_at = now
         try:
             sent = self.send(data)
         except BlockingIOError:
             sent = 0
+        except OSError:
+            return  # the peer is gone: the reader of this stream is told by the kernel too
+        if sent != len(data):
+            self.pending = data[sent:]
+            self._start_draining(now)
+
+    def _start_draining(self, now: float) -> None:
+        self._draining = True
+        self.deadline = min(self.deadline, now + DRAIN_PATIENCE)
+        self._writes().start(self._drain)
+
+    def _drain(self) -> None:
+        """In the hub: the kernel takes bytes again."""
+        try:
+            self.pending = self.pending[self.send(self.pending) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            self.pending = b""
+        if not self.pending:
+            self._stop_draining()
+
+    def _stop_draining(self) -> None:
+        self._draining = False
+        self._write_watcher.stop()
+
+    def _writes(self) -> Any:
+        if self._write_watcher is None:
+            self._write_watcher = self._hub.loop.io(self.sock.fileno(), WRITE)
+        return self._write_watcher
+
+    def send_all(self, data: bytes | memoryview, stall: float) -> None:
+        """Send everything. `stall`: seconds one wait for room may last. Raises OSError, DeadlinePassedError."""
+        if self.pending:
+            data, self.pending = b"".join((self.pending, data)), b""
+            if self._draining:
+                self._stop_draining()
+        try:
+            sent = self.send(data)
+        except BlockingIOError:
+            sent = 0
+        self.sent_at = monotonic()
         if sent != len(data):
             # A view may be of the shared buffer, which others fill while we wait.
             rest = memoryview(data)[sent:] if isinstance(data, bytes) else memoryview(bytes(data[sent:]))
@@ -187,13 +270,12 @@ class Stream:
                     continue
         finally:
             self.deadline = before
+        self.sent_at = monotonic()
 
     def wait_write(self) -> None:
         """Wait until the socket takes bytes again. Raises as wait_read does."""
-        if self._write_watcher is None:
-            self._write_watcher = self._hub.loop.io(self.sock.fileno(), WRITE)
         self.writer = getcurrent()
-        self._write_watcher.start(self._writable)
+        self._writes().start(self._writable)
         try:
             self._hub.switch()
         finally:
@@ -248,6 +330,10 @@ class Stream:
         """Close the socket and its watchers. A second call does nothing."""
         self._deadlines.streams.discard(self)
         self.on_event = None
+        if self.pending:
+            with contextlib.suppress(OSError):
+                self.send(self.pending)  # said in this very turn
+            self.pending = b""
         self._watcher.stop()
         self._watcher.close()
         self.armed = True  # nobody may start the closed watcher again

@@ -30,6 +30,10 @@ class TlsStream(Stream):
         """As Stream.read_piece. TLS records hold at most 16 KiB, so a copy is all it takes."""
         return memoryview(self.read_some(most))
 
+    def send_soon(self, data: bytes, stall: float) -> None:
+        """At once: TLS may have to read before it can write, which only a greenlet can wait for."""
+        self.send_all(data, stall)
+
     def receive_now(self, size: int) -> bytes | None:
         """As Stream.receive_now; what TLS says for itself, such as a session ticket, is no byte."""
         try:

@@ -58,11 +58,10 @@ def attempt(
     try:
         stream = connection.stream or connection.open()
         if context.body is None:
-            stream.send_all(request, timeouts.read)
+            stream.send_soon(request, timeouts.read)
         else:
             came = _upload(context, context.body, stream, request, piece, timeouts.read)
-        started = monotonic()
-        stream.deadline = started + timeouts.response_header
+        stream.deadline = monotonic() + timeouts.response_header
         context.cancel = stream.cancel
         data = came or stream.read_some(FIRST_READ)
         end = data.find(END)
@@ -74,7 +73,7 @@ def attempt(
             head, data = _pass_interim(context, stream, head, data, heads)
         context.cancel = None
         stream.deadline = NEVER
-        context.backend_ms = (monotonic() - started) * 1000
+        context.backend_ms = (monotonic() - stream.sent_at) * 1000
     except (OSError, _ClosedEarlyError) as error:
         # Safe to send again only while no response byte came (RFC 9110 §9.2.2): most often a pooled connection that
         # died while it was parked.

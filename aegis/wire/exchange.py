@@ -190,7 +190,7 @@ class Exchange:
             self._head_sent = True
             context.status, context.bytes_out = fields.status, length
             wire = b"".join((fields.wire, context.id_line, context.extra, b"\r\n", body))
-            self.stream.send_all(wire, self.write_timeout)
+            self.stream.send_soon(wire, self.write_timeout)
             return
         if self._head_sent:
             self._write(body)
