@@ -27,9 +27,6 @@ _scratch: Final = memoryview(bytearray(PIECE))
 """One buffer for every body of the process: it stays in the processor's cache, and a slow peer holds none of it."""
 
 WIDE: Final = 512 * 1024
-DRAIN_PATIENCE: Final = 10.0
-"""Seconds in which a peer must take the rest of a small answer that the kernel did not take at once."""
-
 _outbox: "Final[list[Stream]]" = []
 """Streams with something to send at the end of this turn of the loop."""
 
@@ -57,6 +54,7 @@ class Stream:
         "_deadlines",
         "_draining",
         "_hub",
+        "_stall",
         "_watcher",
         "_write_watcher",
         "armed",
@@ -88,6 +86,7 @@ class Stream:
         self.pending = b""  # to be sent at the end of this turn, or as soon as the kernel takes it
         self.sent_at = 0.0  # when the last bytes were handed to the kernel
         self._draining = False
+        self._stall = 0.0  # seconds in which the peer must take what the kernel did not
         self._hub = hub
         self.armed = False
         self._watcher = hub.loop.io(sock.fileno(), READ)
@@ -197,6 +196,7 @@ class Stream:
             self.pending += data
         else:
             self.pending = data
+            self._stall = stall
             if not _outbox:
                 self._hub.loop.run_callback(_empty_outbox)
             _outbox.append(self)
@@ -219,7 +219,7 @@ class Stream:
 
     def _start_draining(self, now: float) -> None:
         self._draining = True
-        self.deadline = min(self.deadline, now + DRAIN_PATIENCE)
+        self.deadline = min(self.deadline, now + self._stall)
         self._writes().start(self._drain)
 
     def _drain(self) -> None:

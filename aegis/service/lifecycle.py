@@ -3,7 +3,6 @@
 import gc
 import logging
 import signal
-import sys
 from enum import Enum
 from time import monotonic
 from typing import Final
@@ -181,8 +180,3 @@ def _quiet_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-
-
-def say(text: str) -> None:
-    """A line for whoever started us, on stderr."""
-    sys.stderr.write(text + "\n")
