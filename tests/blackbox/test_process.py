@@ -16,6 +16,8 @@ from tests.support.ports import free_port
 from tests.support.raw_client import AbortedError, ConnectionEndedError, RawClient
 from tests.support.scripted_backend import HELLO, ScriptedBackend, answer, chunked, hold
 
+pytestmark = pytest.mark.process
+
 COMPLETE = "Aegis shutdown complete"
 F_SETPIPE_SZ = 1031
 
