@@ -51,9 +51,6 @@ class RequestBody(Protocol):
         Raises Refused, ClientGoneError.
         """
 
-    def buffered(self) -> bool:
-        """Whether the next piece is here already, so that taking it will not wait."""
-
     def wake(self, error: BaseException) -> None:
         """Raise `error` in the greenlet that waits for the next piece, if one does. Only from a hub callback."""
 

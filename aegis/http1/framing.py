@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 
 DIGITS: Final = re.compile(rb"[0-9]{1,19}")
 NO_BODY_STATUSES: Final = frozenset({204, 304})
-INFORMATIONAL: Final = range(100, 200)
 
 
 class Framing(NamedTuple):

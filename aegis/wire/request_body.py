@@ -42,10 +42,6 @@ class RequestBody:
         """As context.RequestBody."""
         raise NotImplementedError
 
-    def buffered(self) -> bool:
-        """Whether the next piece is here already."""
-        return bool(self.came)
-
     def remaining(self) -> int | None:
         """Bytes still to come; None = unknown."""
         raise NotImplementedError
@@ -157,10 +153,6 @@ class ChunkedBody(RequestBody):
     def remaining(self) -> int | None:
         """0 when the end is through, else unknown."""
         return 0 if self.complete else None
-
-    def buffered(self) -> bool:
-        """Whether the next piece is here already."""
-        return bool(self.came or self.ready)
 
     def next_piece(self) -> bytes | memoryview:
         """As RequestBody.next_piece."""
