@@ -186,8 +186,8 @@ class Stream:
     def send_soon(self, data: bytes, stall: float) -> None:
         """Send at the end of this turn of the loop, together with what all other streams have to say.
 
-        One send between each two requests costs 8 to 25 % more processor time (decisions/0005). Does not wait, unless the peer has not taken what was sent before:
-        then as send_all. A failure is found by whoever reads next.
+        One send between each two requests costs 8 to 25 % more processor time (decisions/0005). Does not wait, unless
+        the peer has not taken what was sent before: then as send_all. A failure is found by whoever reads next.
         """
         if self._draining:
             self.send_all(data, stall)
