@@ -80,10 +80,10 @@ def _run(path: str, backends: tuple[str, ...], log_level: str | None) -> int:
     from aegis.service import build, lifecycle, limits
 
     source = "--backend" if backends else path
-    config, vetted = _named_on_the_command_line(backends) if backends else _from_file(path)
+    config, vetted = _or_exit(lambda: _named_on_the_command_line(backends) if backends else _from_file(path))
     if log_level is not None:
         config = load.with_log_level(config, log_level)
-    cap = limits.clamp_connections(config.server.max_connections, limits.raise_descriptor_limit())
+    cap = limits.admitted_connections(config.server.max_connections)
     try:
         parts = build.build(config, vetted, max_connections=cap)
         return lifecycle.Service(parts, source=source).run()
@@ -93,7 +93,7 @@ def _run(path: str, backends: tuple[str, ...], log_level: str | None) -> int:
 
 
 def _from_file(path: str) -> "tuple[Config, list[Backend]]":
-    """The configuration and its vetted backends; nothing is opened before both are right."""
+    """The configuration and its vetted backends; nothing is opened before both are right. Raises ConfigErrors."""
     from aegis.service.build import vet_backends
 
     vetted: list[Backend] = []
@@ -103,24 +103,21 @@ def _from_file(path: str) -> "tuple[Config, list[Backend]]":
         vetted.extend(backends)
         return faults
 
-    config = _or_exit(lambda: load.load_file(path, os.environ, vet))
-    return config, vetted
+    return load.load_file(path, os.environ, vet), vetted
 
 
 def _named_on_the_command_line(specs: tuple[str, ...]) -> "tuple[Config, list[Backend]]":
-    """`--backend` opens exactly the networks of the addresses it names, and says so."""
+    """`--backend` opens exactly the networks of the addresses it names, and says so. Raises ConfigErrors."""
     from aegis.service.build import networks_of, vet_backends
 
-    config = _or_exit(lambda: load.from_backends(specs))
+    config = load.from_backends(specs)
     networks = networks_of(config)
     if networks:
         click.echo(f"aegis: --backend opens {', '.join(networks)}", err=True)
     config = load.with_networks(config, networks)
     vetted, faults = vet_backends(config)
     if faults:
-        errors = ConfigErrors([load.option_error(fault, specs) for fault in faults])
-        click.echo(str(errors), err=True)
-        sys.exit(EXIT_CONFIG)
+        raise ConfigErrors([load.option_error(fault, specs) for fault in faults])
     return config, vetted
 
 
@@ -128,9 +125,9 @@ def _check(path: str) -> None:
     from aegis.config.reference import dump
     from aegis.service import limits
 
-    config, _ = _from_file(path)
+    config, _ = _or_exit(lambda: _from_file(path))
     wanted = config.server.max_connections
-    cap = limits.clamp_connections(wanted, limits.raise_descriptor_limit())
+    cap = limits.admitted_connections(wanted)
     if cap < wanted:
         click.echo(
             f"aegis: warning: server.max_connections is {wanted}, but the limit of open files admits {cap}", err=True

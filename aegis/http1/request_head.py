@@ -1,15 +1,11 @@
 """One whole request head → method, target and block, through the memo. The hot path of the protocol room."""
 
-from typing import Final
-
 from aegis.http1 import block as blocks
 from aegis.http1 import request_line
 from aegis.http1.block import Block
 from aegis.http1.memo import Memo
 
 Head = tuple[str, bytes, Block]
-
-_PLAIN_TARGET: Final = bytes(range(0x21, 0x7F)).replace(b"#", b"")
 
 
 class RequestHeads:
@@ -29,7 +25,7 @@ class RequestHeads:
             block = blocks.parse(key)
             self.memo.offer(key, block)
         name = request_line.METHODS.get(method) or request_line.check_method(method)
-        if target.translate(None, _PLAIN_TARGET) or not target.startswith(b"/"):
+        if target.translate(None, request_line.PLAIN) or not target.startswith(b"/"):
             request_line.split(head.partition(b"\r\n")[0])  # on a hit the line was not looked at as a whole
             target = request_line.check_target(name, target, block.host)
         return name, target, block

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from aegis.reasons import Reason, Refused
+from aegis.security.validation import folded_host
 
 TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 VERSIONS: Final = frozenset({b"HTTP/1.1", b"HTTP/1.0"})
@@ -18,7 +19,7 @@ LONGEST_HOST: Final = 255 + len(":65535")
 MOST_GLIMPSED: Final = 2048
 
 _VISIBLE: Final = bytes(range(0x21, 0x7F))
-_PLAIN: Final = _VISIBLE.replace(b"#", b"")
+PLAIN: Final = _VISIBLE.replace(b"#", b"")
 _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::(\d{1,5}))?")
 _ABSOLUTE: Final = re.compile(rb"(https?)://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
 _DEFAULT_PORTS: Final = {b"http": b"80", b"https": b"443"}
@@ -63,7 +64,7 @@ def check_target(method: str, target: bytes, host: bytes) -> bytes:
 
     host: the Host field, which an absolute form must not contradict.
     """
-    if target.translate(None, _PLAIN):
+    if target.translate(None, PLAIN):
         raise Refused(Reason.BAD_TARGET, "a control byte, a space, a fragment or a byte above 0x7e")
     if target.startswith(b"/"):
         return target
@@ -100,10 +101,10 @@ def host_name(host: bytes) -> str:
     match = _HOST.fullmatch(host)
     if match is None or len(host) > LONGEST_HOST or int(match[2] or 0) > 65535:  # noqa: PLR2004 - the largest port
         raise Refused(Reason.BAD_HOST, "malformed Host")
-    name = match[1].decode().lower()
+    name = match[1].decode()
     if name.startswith("["):
         try:
-            return str(ip_address(name[1:-1]))
+            ip_address(name[1:-1])
         except ValueError:
             raise Refused(Reason.BAD_HOST, "malformed IPv6 address") from None
-    return name.rstrip(".")
+    return folded_host(name)

@@ -27,6 +27,8 @@ _scratch: Final = memoryview(bytearray(PIECE))
 """One buffer for every body of the process: it stays in the processor's cache, and a slow peer holds none of it."""
 
 WIDE: Final = 512 * 1024
+"""Unsent bytes that the kernel may hold for a peer that has shown that it takes them."""
+
 _outbox: "Final[list[Stream]]" = []
 """Streams with something to send at the end of this turn of the loop."""
 
@@ -101,10 +103,8 @@ class Stream:
     # reading
 
     def wait_read(self) -> None:
-        """Wait until the socket is readable. Raises DeadlinePassedError, or what `interrupt` was given."""
-        if not self.armed:
-            self._watcher.start(self._readable)
-            self.armed = True
+        """Wait until the socket is readable. Raises DeadlinePassedError, or what `throw` was given."""
+        self.watch()
         self.reader = getcurrent()
         try:
             self._hub.switch()
@@ -119,8 +119,7 @@ class Stream:
         """
         while True:
             if not self.armed:
-                self._watcher.start(self._readable)
-                self.armed = True
+                self.watch()
             self.reader = getcurrent()
             try:
                 self._hub.switch()  # as wait_read, without its call: this line runs twice per request
@@ -176,7 +175,7 @@ class Stream:
             self.armed = False
 
     def watch(self) -> None:
-        """Watch for readability although nobody waits, so that `on_event` is called."""
+        """Watch for readability, also while nobody waits, so that `on_event` is called."""
         if not self.armed:
             self._watcher.start(self._readable)
             self.armed = True

@@ -14,6 +14,11 @@ def raise_descriptor_limit() -> int:
     return hard if hard != resource.RLIM_INFINITY else 2**31
 
 
+def admitted_connections(wanted: int) -> int:
+    """How many client connections this process can hold, once its limit is as high as it may be."""
+    return clamp_connections(wanted, raise_descriptor_limit())
+
+
 def clamp_connections(wanted: int, descriptors: int) -> int:
     """How many client connections fit: each may need one toward a backend too."""
     return max(1, min(wanted, (descriptors - SPARE) // 2))

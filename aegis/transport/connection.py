@@ -92,11 +92,6 @@ class _Exchanging:
         self.sock = raw
         return Stream(raw, self.dial_settings.deadlines)
 
-    @property
-    def is_connected(self) -> bool:
-        """Asked by urllib3 when the connection leaves the pool; a dead one has left it by its watcher already."""
-        return self.stream is not None
-
     def close(self) -> None:
         """Close for good."""
         if self.stream is not None:

@@ -45,10 +45,6 @@ class Lifo:
             self.items.remove(item)
             self.items.insert(0, None)
 
-    def qsize(self) -> int:
-        """Places and parked connections."""
-        return len(self.items)
-
 
 class _BackendPool:
     """What the pools of both schemes share."""

@@ -124,9 +124,14 @@ class Connection:
         """Whether it only carries an event stream by now, which ends when it is told to."""
         return self.exchange is not None and self.exchange.context.endless
 
+    @property
+    def waits(self) -> bool:
+        """Whether no part of a request is here."""
+        return self.state in (State.FRESH, State.IDLE)
+
     def close_idle(self) -> None:
         """Close if no request is under way. Only from a hub callback."""
-        if self.state in (State.FRESH, State.IDLE):
+        if self.waits:
             self.stream.throw(DeadlinePassedError())
 
     # heads

@@ -17,7 +17,7 @@ import gevent
 from gevent.pool import Pool
 from gevent.pywsgi import WSGIServer
 
-from aegis.context import Environ, Peer, WsgiApp
+from aegis.context import Peer, WsgiApp
 from aegis.http1.request_head import RequestHeads
 from aegis.net.deadlines import Deadlines
 from aegis.security.forwarding import VIA, untrusted_peer_fields
@@ -148,13 +148,9 @@ class Server(WSGIServer):
         self.environ.update({"SERVER_NAME": host, "SERVER_PORT": str(port), "wsgi.input": BytesIO()})
         self.environ.pop("GATEWAY_INTERFACE", None)
 
-    def get_environ(self) -> Environ:
-        """The shared part of the environ, copied."""
-        return dict(self.environ)
-
     def close_idle(self) -> None:
         """Close the connections that wait for a next request. Only from a hub callback."""
-        for connection in [each for each in self.connections if each.state in (State.FRESH, State.IDLE)]:
+        for connection in list(self.connections):
             connection.close_idle()
 
     def stop_keeping(self) -> None:
@@ -170,7 +166,7 @@ class Server(WSGIServer):
 
     def busy(self) -> int:
         """Connections with a request under way."""
-        return sum(connection.state not in (State.FRESH, State.IDLE) for connection in self.connections)
+        return sum(not connection.waits for connection in self.connections)
 
     def _peer_of(self, address: tuple[Any, ...]) -> Peer:
         host = unmapped(address[0])
