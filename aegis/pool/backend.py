@@ -2,9 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from aegis.config.schema import Metrics
+from aegis.metrics.window import LatencyWindow
 from aegis.transport.connection_pool import BackendPool, Connection
 from aegis.transport.resolver import Address
+
+DEFAULT_METRICS: Final = Metrics()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +33,16 @@ class Backend:
 class BackendState:
     """How it is doing. `pool` of states is told when eligibility or weight changes."""
 
-    __slots__ = ("_backends", "backend", "connections", "drained", "healthy", "in_flight", "share")
+    __slots__ = ("_backends", "backend", "connections", "drained", "healthy", "in_flight", "share", "window")
 
-    def __init__(self, backend: Backend, connections: BackendPool) -> None:
+    def __init__(self, backend: Backend, connections: BackendPool, metrics: Metrics = DEFAULT_METRICS) -> None:
         self.backend = backend
         self.connections = connections
         self.healthy = True  # eligible before the first probe result
         self.drained = False
         self.share = 1.0  # of its weight, while it warms up
         self.in_flight = 0
+        self.window = LatencyWindow(metrics)  # a sample for every attempt that got a response head or timed out
         self._backends: Backends | None = None
 
     def __repr__(self) -> str:

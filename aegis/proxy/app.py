@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from aegis.context import KEY, Environ, RequestContext, StartResponse
@@ -56,6 +57,7 @@ class ProxyApp:
             connection = state.take(fresh)
             try:
                 head, rest = attempt(context, connection, request, piece, self.heads, self.timeouts)
+                state.window.record(context.backend_ms or 0.0, monotonic())
                 start_response(head.status_text, head)
                 if head.length == len(rest) and context.method != "HEAD":
                     state.give_back(connection, head.reusable and not context.close)
@@ -63,6 +65,8 @@ class ProxyApp:
                 return self._rest(context, state, connection, head, rest)
             except BackendError as error:
                 self._give_up(context, state, connection)
+                if error.reason is Reason.BACKEND_TIMEOUT:  # counts as its timeout: it may have been a longer wait
+                    state.window.record(self.timeouts.response_header * 1000, monotonic())
                 if not may_retry(context, error, replayed=fresh):
                     raise
                 before = error

@@ -143,7 +143,7 @@ def _state(backend: Backend, config: Config, deadlines: Deadlines) -> BackendSta
     pool = open_pool(
         backend.url, dial, max_idle=transport.max_idle_per_backend, idle_timeout=transport.idle_conn_timeout
     )
-    return BackendState(backend, pool)
+    return BackendState(backend, pool, config.metrics)
 
 
 def _wire_settings(config: Config, max_connections: int) -> WireSettings:
