@@ -14,6 +14,8 @@ from aegis.reasons import ClientGoneError, DeadlinePassedError, Reason
 
 log = logging.getLogger(__name__)
 
+Count = Callable[[RequestContext, float], None]
+
 
 class AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
     """One request as it is logged. No query, no field values, no full address."""
@@ -39,14 +41,20 @@ class AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class AccessLog:
-    """WSGI layer: asks wire to be told when the exchange is over, and answers 500 when a layer below has a bug."""
+    """WSGI layer: asks wire to be told when the exchange is over, and answers 500 when a layer below has a bug.
 
-    def __init__(self, app: WsgiApp, put: Callable[[bytes], None], *, text: bool = False, enabled: bool = True) -> None:
+    put takes finished lines; count is told of every finished exchange and the seconds it took.
+    """
+
+    def __init__(
+        self, app: WsgiApp, put: Callable[[bytes], None], count: Count, *, text: bool = False, enabled: bool = True
+    ) -> None:
         self.app = app
         self.put = put
+        self.count = count
         self.encode = _text if text else json_line
-        # Access lines are part of the normal course: at a level above INFO none is made.
-        self.on_end = self.write if enabled else None
+        # Access lines are part of the normal course: at a level above INFO none is made, but all is counted.
+        self.on_end = self.write if enabled else self.count_only
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes | memoryview]:
         """PEP 3333."""
@@ -63,8 +71,14 @@ class AccessLog:
             # Through the layers once more, by the door of every refusal, so that this answer has their fields too.
             return self.app(environ, partial(start_response, exc_info=sys.exc_info()))
 
+    def count_only(self, context: RequestContext) -> None:
+        """Count a finished request."""
+        self.count(context, monotonic() - context.started)
+
     def write(self, context: RequestContext) -> None:
-        """Queue the line of a finished request."""
+        """Count a finished request and queue its line."""
+        seconds = monotonic() - context.started
+        self.count(context, seconds)
         block, path, backend, backend_ms = context.block, context.path, context.backend, context.backend_ms
         line = AccessLine(
             timestamp(),
@@ -80,7 +94,7 @@ class AccessLog:
             context.reason,
             context.bytes_in,
             context.bytes_out,
-            int((monotonic() - context.started) * 1_000_000) / 1000,
+            int(seconds * 1_000_000) / 1000,
             None if backend is None else backend.name,
             None if backend_ms is None else int(backend_ms * 1000) / 1000,
             context.attempts - 1 if context.attempts else 0,

@@ -1,6 +1,5 @@
 """Config → the parts of a running Aegis, a value one can print. Nothing is opened but the log file."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,9 +12,11 @@ from aegis.background import Background
 from aegis.config.check import Fault, is_own_listener
 from aegis.config.schema import BackendEntry, Config
 from aegis.context import WsgiApp
+from aegis.events import Events, Kind
 from aegis.http1.request_head import RequestHeads
 from aegis.http1.response_head import ResponseHeads
 from aegis.logs.writer import LogWriter, open_log
+from aegis.metrics.counters import Counters
 from aegis.net.deadlines import Deadlines
 from aegis.pool.backend import Backend, Backends, BackendState
 from aegis.pool.balancer import WeightedRoundRobin
@@ -30,8 +31,6 @@ from aegis.transport.connection_pool import open_pool
 from aegis.transport.resolver import Resolve, VettingError, system_resolve, vet
 from aegis.wire.server import WireSettings
 
-log = logging.getLogger("aegis")
-
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -45,6 +44,8 @@ class Parts:
     response_heads: ResponseHeads
     limiter: Limiter
     writer: LogWriter
+    events: Events
+    counters: Counters
     background: Background
     wire: WireSettings
 
@@ -94,7 +95,9 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
     states = Backends([_state(backend, config, deadlines) for backend in backends])
     transport = config.transport
     timeouts = Timeouts(transport.response_header_timeout, transport.read_timeout, transport.stream_idle_timeout)
-    limiter = Limiter(config.rate_limit, monotonic, tell_of_client)
+    events = Events()
+    counters = Counters(config.server.allowed_methods)
+    limiter = Limiter(config.rate_limit, monotonic, partial(tell_of_client, events))
     proxy = ProxyApp(WeightedRoundRobin(states), response_heads, timeouts)
 
     def rotate() -> None:
@@ -105,11 +108,13 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
         config=config,
         backends=states,
         deadlines=deadlines,
-        application=build_stack(proxy.__call__, config, limiter, writer.put),
+        application=build_stack(proxy.__call__, config, limiter, writer.put, counters.ended),
         request_heads=request_heads,
         response_heads=response_heads,
-        writer=writer,
         limiter=limiter,
+        writer=writer,
+        events=events,
+        counters=counters,
         background=Background(
             job_table(
                 config,
@@ -123,12 +128,12 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
     )
 
 
-def tell_of_client(kind: str, client: str, count: int) -> None:
-    """One line when a client starts being limited, one with the count of refusals when it stops."""
+def tell_of_client(events: Events, kind: str, client: str, count: int) -> None:
+    """One event when a client starts being limited, one with the count of refusals when it stops. client: masked."""
     if kind == "client_limited":
-        log.info("a client is being limited", extra={"client": client})
+        events.emit(Kind.CLIENT_LIMITED, "a client is being limited", client=client)
     else:
-        log.info("a client is no longer limited", extra={"client": client, "refused": count})
+        events.emit(Kind.CLIENT_RELIEVED, "a client is no longer limited", client=client, refused=count)
 
 
 def _log_descriptor(config: Config) -> int:

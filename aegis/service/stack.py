@@ -5,7 +5,7 @@ from typing import Final
 
 from aegis.config.schema import Config
 from aegis.context import WsgiApp
-from aegis.logs.access import AccessLog
+from aegis.logs.access import AccessLog, Count
 from aegis.ratelimit.layer import RateLimitLayer
 from aegis.ratelimit.limiter import Limiter
 from aegis.security.headers import SecurityHeaders
@@ -14,8 +14,10 @@ from aegis.security.validation import Validation, whitelist
 ACCESS_LEVELS: Final = ("debug", "info")
 
 
-def build_stack(app: WsgiApp, config: Config, limiter: Limiter, put_line: Callable[[bytes], None]) -> WsgiApp:
-    """The app with every layer around it, innermost first. put_line takes finished access lines."""
+def build_stack(
+    app: WsgiApp, config: Config, limiter: Limiter, put_line: Callable[[bytes], None], count: Count
+) -> WsgiApp:
+    """The app with every layer around it, innermost first. put_line takes access lines; count, finished exchanges."""
     server = config.server
     # Layers are handed on as bound methods: the interpreter calls those without a C frame of their own, which every
     # greenlet switch below would have to copy away and back (4 % of the rate).
@@ -29,4 +31,4 @@ def build_stack(app: WsgiApp, config: Config, limiter: Limiter, put_line: Callab
     # Outermost: sees every request and every failure below.
     logging = config.logging
     enabled = logging.level in ACCESS_LEVELS
-    return AccessLog(app, put_line, text=logging.format == "text", enabled=enabled).__call__
+    return AccessLog(app, put_line, count, text=logging.format == "text", enabled=enabled).__call__

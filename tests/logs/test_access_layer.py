@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from time import monotonic
 from types import SimpleNamespace
 
 import pytest
@@ -20,10 +21,14 @@ def info(caplog):
     caplog.set_level(logging.INFO, "aegis")
 
 
+def uncounted(context, seconds):
+    pass
+
+
 def logged(context, app=innermost, *, text=False):
     """The line of a request that went through the layer and is over."""
     lines = []
-    through(AccessLog(app, lines.append, text=text), context)
+    through(AccessLog(app, lines.append, uncounted, text=text), context)
     assert lines == []  # it is written when the exchange is over, not before
     context.on_end(context)
     assert len(lines) == 1
@@ -106,10 +111,18 @@ def test_the_text_format_has_the_same_fields():
     assert 'path="/a\\"b"' in pairs
 
 
-def test_a_level_above_info_makes_no_access_lines():
-    context = finished()
-    through(AccessLog(innermost, print, enabled=False), context)
-    assert context.on_end is None
+@pytest.mark.parametrize(("enabled", "lines"), [(True, 1), (False, 0)])
+def test_a_level_above_info_makes_no_access_lines_but_all_is_counted(enabled, lines):
+    context, written, counted = finished(), [], []
+    through(AccessLog(innermost, written.append, lambda *ended: counted.append(ended), enabled=enabled), context)
+    assert counted == []
+    before = monotonic()
+    context.started = before - 1
+    context.on_end(context)
+    ((who, seconds),) = counted
+    assert who is context
+    assert 1 <= seconds <= monotonic() - before + 1
+    assert len(written) == lines
 
 
 # the recovery
@@ -133,7 +146,7 @@ def recovered(app, context):
     def start_response(status, fields, exc_info=None):
         answered.status, answered.fields, answered.exc_info = status, fields, exc_info
 
-    answered.body = b"".join(map(bytes, AccessLog(app, [].append)({KEY: context}, start_response)))
+    answered.body = b"".join(map(bytes, AccessLog(app, [].append, uncounted)({KEY: context}, start_response)))
     return answered
 
 

@@ -13,6 +13,7 @@ import pytest
 from aegis.config.load import load_text
 from aegis.context import KEY
 from aegis.http1.request_head import RequestHeads
+from aegis.metrics.counters import Counters
 from aegis.net.deadlines import Deadlines
 from aegis.proxy.app import refuse
 from aegis.ratelimit.limiter import Limiter
@@ -39,7 +40,8 @@ class Served:
         settings = WireSettings(5.0, 5.0, 5.0, 8192, config.server.max_body_bytes, 100)
         self.listener = open_listener(loopback_host(), 0)
         limiter = Limiter(config.rate_limit, monotonic)
-        stack = build_stack(app, config, limiter, self.lines.append)
+        self.counters = Counters(config.server.allowed_methods)
+        stack = build_stack(app, config, limiter, self.lines.append, self.counters.ended)
         self.server = Server(self.listener, stack, replace(settings), Deadlines(), RequestHeads())
         self.server.start()
         self.client = RawClient(self.listener.getsockname())

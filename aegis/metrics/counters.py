@@ -1,0 +1,128 @@
+"""What every finished request bumps: plain numbers without locks, read when somebody looks.
+
+Counts and nothing more: names, labels and text formats are the exposition's business.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from aegis.context import RequestContext
+from aegis.reasons import Reason
+
+BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""Upper ends of the histograms' buckets in seconds, each inclusive; one bucket more takes the rest."""
+
+OTHER: Final = "other"
+"""Stands for every method that is not allowed: those are the client's to invent, and would each be a series."""
+
+Key = tuple[int, str, str]
+"""(status, method or `other`, reason)."""
+
+GONE: Final = 499
+TIMEOUT: Final = 408
+
+# With a 408 these are refusals, nothing broke off: no response byte had gone out.
+_SLOW: Final = frozenset({Reason.CLIENT_SLOW, Reason.BODY_TIMEOUT})
+
+
+class Histogram:
+    """Samples in seconds: how many fell into each bucket, and their sum."""
+
+    __slots__ = ("buckets", "seconds")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(BOUNDS) + 1)
+        self.seconds = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Histogram {sum(self.buckets)} samples, {self.seconds:.3f} s>"
+
+
+class Counters:
+    """Counted since the process started. `ended` is called once for every exchange and takes 0.4 µs."""
+
+    def __init__(self, methods: Iterable[str]) -> None:
+        self.durations = Histogram()
+        self.backends: dict[str, Histogram] = {}  # to response heads, by the backend's name
+        self.retries = 0
+        self._methods = frozenset(methods)
+        self._totals: dict[Key, list[int]] = {}
+        self._cells: dict[Key, list[int]] = {}  # the same cells by what a request says of itself: one look-up each
+
+    def __repr__(self) -> str:
+        return f"<Counters {self.total} requests>"
+
+    def reconfigure(self, methods: Iterable[str]) -> None:
+        """Go on with other `allowed_methods`. What was counted stays as it was counted."""
+        self._methods = frozenset(methods)
+        self._cells = {}
+
+    def ended(self, context: RequestContext, seconds: float) -> None:
+        """Count a finished exchange. seconds: from its head to its end."""
+        try:
+            self._cells[context.status, context.method, context.reason][0] += 1
+        except KeyError:
+            self._cell(context.status, context.method, context.reason)[0] += 1
+        durations = self.durations
+        durations.buckets[bisect_left(BOUNDS, seconds)] += 1
+        durations.seconds += seconds
+        backend = context.backend
+        if backend is not None:
+            if context.attempts > 1:
+                self.retries += context.attempts - 1
+            if context.backend_ms is not None:
+                self.answered(backend.name, context.backend_ms / 1000)
+
+    def answered(self, backend: str, seconds: float) -> None:
+        """Count a response head. seconds: since the last byte of its request was sent."""
+        try:
+            histogram = self.backends[backend]
+        except KeyError:
+            histogram = self.backends[backend] = Histogram()
+        histogram.buckets[bisect_left(BOUNDS, seconds)] += 1
+        histogram.seconds += seconds
+
+    def _cell(self, status: int, method: str, reason: str) -> list[int]:
+        known = method if method in self._methods else OTHER
+        cell = self._totals.setdefault((status, known, reason), [0])
+        if known is method:
+            self._cells[status, method, reason] = cell
+        return cell
+
+    # what was counted
+
+    @property
+    def requests(self) -> dict[Key, int]:
+        """How often each combination was seen."""
+        return {key: cell[0] for key, cell in self._totals.items()}
+
+    @property
+    def total(self) -> int:
+        """All requests."""
+        return sum(cell[0] for cell in self._totals.values())
+
+    def statuses(self) -> dict[str, int]:
+        """Requests by class, `1xx` to `5xx`; 499, which nobody was sent, stands apart."""
+        found = dict.fromkeys(("1xx", "2xx", "3xx", "4xx", "499", "5xx"), 0)
+        for (status, _, _), count in self.requests.items():
+            found["499" if status == GONE else f"{status // 100}xx"] += count
+        return found
+
+    def reasons(self) -> dict[str, int]:
+        """Requests by reason, those that were seen."""
+        found = Counter[str]()
+        for (_, _, reason), count in self.requests.items():
+            found[str(reason)] += count
+        return dict(found)
+
+    def aborted(self) -> dict[str, int]:
+        """Messages that broke off, by the side that broke them off."""
+        found = {"client": 0, "backend": 0}
+        for (status, _, reason), count in self.requests.items():
+            if reason == Reason.BACKEND_ABORTED:
+                found["backend"] += count
+            elif reason == Reason.CLIENT_GONE or (reason in _SLOW and status != TIMEOUT):
+                found["client"] += count
+        return found
