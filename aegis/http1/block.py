@@ -73,17 +73,12 @@ class Block:
     Defaults stand on the class: fewer stores per head that was not seen before than slots would need.
     """
 
-    framing = NO_BODY
-    has_body = False
     host = b""  # as it came
-    host_name = ""  # as the whitelist compares it
-    host_line = b""  # X-Forwarded-Host for an untrusted peer
     closes = False  # Connection says close
     stripped = _NOTHING  # lower-case names that Connection strips
     expects_continue = False
     upgrade = False  # asks for one, validly or not
     websocket = False  # the fields of a valid WebSocket request; the method is not ours to see
-    forward = b""  # field lines toward the backend; what we say of the peer is not among them
     request_id = b""  # X-Request-ID as it came
     claims: tuple[tuple[bytes, bytes], ...] = ()  # fields about the peer, worth something from a trusted one
 
@@ -91,6 +86,12 @@ class Block:
         self.fields = fields  # names and values as they came
         self.http11 = http11
         self.keep_alive = http11
+        # Read for every request, so they stand here: what only the class has costs ten times as much to read.
+        self.framing = NO_BODY
+        self.has_body = False
+        self.host_name = ""  # as the whitelist compares it
+        self.host_line = b""  # X-Forwarded-Host for an untrusted peer
+        self.forward = b""  # field lines toward the backend; what we say of the peer is not among them
 
     def __repr__(self) -> str:
         return f"<Block {self.host_name} {self.framing}>"

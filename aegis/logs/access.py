@@ -60,8 +60,9 @@ class AccessLog:
         """PEP 3333."""
         context: RequestContext = environ[KEY]
         context.on_end = self.on_end
+        app = self.app
         try:
-            return self.app(environ, start_response)
+            return app(environ, start_response)
         except (ClientGoneError, DeadlinePassedError, OSError):
             raise  # the client's side is gone or stuck: wire knows what to do
         except Exception:
@@ -69,7 +70,7 @@ class AccessLog:
             log.exception("a request failed inside Aegis", extra={"request_id": context.id})
             context.reason = Reason.INTERNAL_ERROR
             # Through the layers once more, by the door of every refusal, so that this answer has their fields too.
-            return self.app(environ, partial(start_response, exc_info=sys.exc_info()))
+            return app(environ, partial(start_response, exc_info=sys.exc_info()))
 
     def count_only(self, context: RequestContext) -> None:
         """Count a finished request."""

@@ -126,7 +126,8 @@ class Stream:
             finally:
                 self.reader = None
             try:
-                return self.recv(size)
+                recv = self.recv
+                return recv(size)
             except BlockingIOError:
                 continue
 
@@ -206,7 +207,8 @@ class Stream:
             return  # closed, or sent by send_all, in the meantime
         self.sent_at = now
         try:
-            sent = self.send(data)
+            send = self.send
+            sent = send(data)
         except BlockingIOError:
             sent = 0
         except OSError:

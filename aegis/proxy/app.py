@@ -9,7 +9,7 @@ from aegis.context import KEY, Environ, RequestContext, StartResponse
 from aegis.proxy.attempt import Timeouts, attempt
 from aegis.proxy.body import ResponseBody, at_hand
 from aegis.proxy.retry import may_retry
-from aegis.reasons import ANSWERS, BackendError, Reason, Refused, Replay
+from aegis.reasons import ANSWERS, OK, BackendError, Reason, Refused, Replay
 
 if TYPE_CHECKING:
     from aegis.http1.response_head import Head, ResponseHeads
@@ -32,7 +32,7 @@ class ProxyApp:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Body:
         """PEP 3333."""
         context: RequestContext = environ[KEY]
-        if context.reason is not Reason.OK:
+        if context.reason is not OK:
             return refuse(context, start_response)
         try:
             return self._proxy(context, start_response)
@@ -79,7 +79,7 @@ class ProxyApp:
                 raise
 
     def _give_up(self, context: RequestContext, state: "BackendState", connection: "Connection") -> None:
-        context.cancel = None
+        context.waits_on = None
         state.give_back(connection, False)
 
     def _rest(

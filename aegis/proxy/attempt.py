@@ -62,7 +62,7 @@ def attempt(
         else:
             came = _upload(context, context.body, stream, request, piece, timeouts.read)
         stream.deadline = monotonic() + timeouts.response_header
-        context.cancel = stream.cancel
+        context.waits_on = stream
         data = came or stream.read_some(FIRST_READ)
         end = data.find(END)
         if end < 0:
@@ -71,7 +71,7 @@ def attempt(
         data = data[end + 4 :]
         while head.status < FIRST_FINAL:
             head, data = _pass_interim(context, stream, head, data, heads)
-        context.cancel = None
+        context.waits_on = None
         stream.deadline = NEVER
         context.backend_ms = (monotonic() - stream.sent_at) * 1000
     except (OSError, _ClosedEarlyError) as error:
@@ -92,11 +92,11 @@ def _upload(
 ) -> bytes:
     """Send head and body; returns what the backend said meanwhile."""
     upload = Upload(stream, body, stall, chunked=context.block.framing.chunked)
-    context.cancel = stream.cancel
+    context.waits_on = stream
     try:
         upload.run(request, piece)
     finally:
-        context.cancel = None
+        context.waits_on = None
         context.close |= upload.cut
     return upload.came
 

@@ -114,11 +114,11 @@ class ResponseBody:
     def _read(self, most: int) -> memoryview:
         stream = self._stream
         stream.deadline = stream.now() + self._read_timeout
-        self._context.cancel = stream.cancel
+        self._context.waits_on = stream
         try:
             return stream.read_piece(most)
         finally:
-            self._context.cancel = None
+            self._context.waits_on = None
             stream.deadline = NEVER
 
 

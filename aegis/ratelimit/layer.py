@@ -6,7 +6,7 @@ from math import ceil
 from aegis.context import KEY, Environ, RequestContext, StartResponse, WsgiApp
 from aegis.ratelimit.bucket import Terms
 from aegis.ratelimit.limiter import Limiter
-from aegis.reasons import Reason
+from aegis.reasons import OK, Reason
 
 
 def fields_of(terms: Terms) -> bytes:
@@ -34,7 +34,7 @@ class RateLimitLayer:
         """PEP 3333."""
         context: RequestContext = environ[KEY]
         # [SECURITY] RateLimit: what validation refused costs no token, or its sender could spend those of neighbours.
-        if context.reason is Reason.OK:
+        if context.reason is OK:
             limiter = self.limiter
             # [SECURITY] RateLimit: the key is the TCP peer. Any field is the client's to choose: a new one for each
             # request would be a new bucket for each, somebody else's would empty theirs.
@@ -48,4 +48,5 @@ class RateLimitLayer:
                     # [SECURITY] RateLimit: a 429 costs nothing, so who keeps asking waits no longer than it was told.
                     context.reason = Reason.RATE_LIMITED
                     context.extra += b"Retry-After: %d\r\n" % seconds
-        return self.app(environ, start_response)
+        app = self.app  # called as a local: a method call through an attribute is looked up in the class first
+        return app(environ, start_response)

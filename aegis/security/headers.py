@@ -35,7 +35,8 @@ class SecurityHeaders:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes | memoryview]:
         """PEP 3333."""
-        return self.app(environ, partial(_start_secured, start_response))
+        app = self.app
+        return app(environ, partial(_start_secured, start_response))
 
 
 def _start_secured(start_response: StartResponse, status: str, fields: Fields, *exc_info: Any) -> Any:

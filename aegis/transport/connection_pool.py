@@ -6,6 +6,7 @@ pool's own queue, bounds and counters instead; connections are made by the pool 
 
 import queue
 from functools import partial
+from time import monotonic
 from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
@@ -85,7 +86,7 @@ class _BackendPool:
         # A backend that closes an idle connection, or sends unasked, makes the watcher fire: it leaves the pool then
         # and there, so that a stale one is hardly ever picked.
         stream.on_event = connection.on_idle_event
-        stream.deadline = stream.now() + self.idle_timeout
+        stream.deadline = monotonic() + self.idle_timeout
         if not stream.armed:
             stream.watch()
         places.append(connection)

@@ -67,14 +67,16 @@ TRANSITIONS: Final = {
 }  # a pair that is absent cannot happen: KeyError is a bug of ours
 
 # On the hot path: a member looked up in its enum costs as much as the table itself.
-_COMPLETE: Final = Event.COMPLETE
-_KEPT: Final = Event.KEPT
+# For the hot path: what the table says of the two events of every request, and its plainest question.
+_AFTER_COMPLETE: Final = {before: after for (before, event), after in TRANSITIONS.items() if event is Event.COMPLETE}
+_AFTER_KEPT: Final = {before: after for (before, event), after in TRANSITIONS.items() if event is Event.KEPT}
+_READING: Final = frozenset({State.FRESH, State.IDLE, State.HEAD})
 
 
 class Connection:
     """Handler class: made per accepted socket, `handle` runs in the connection's own greenlet."""
 
-    __slots__ = ("exchange", "peer", "server", "state", "stream")
+    __slots__ = ("exchange", "peer", "send_interim", "server", "state", "stream")
 
     def __init__(self, sock: Any, address: tuple[Any, ...], server: "Server") -> None:
         self.server = server
@@ -82,6 +84,7 @@ class Connection:
         self.peer: Peer = server.peer_of(address)
         self.exchange: Exchange | None = None  # the request under way
         self.state = State.FRESH
+        self.send_interim = self._send_interim  # made once, not for each request
 
     def __repr__(self) -> str:
         return f"<Connection {self.peer!r} {self.state.name}>"
@@ -98,7 +101,7 @@ class Connection:
         stream.deadline = stream.now() + server.settings.read_timeout
         rest = b""
         try:
-            while self.state <= State.HEAD:
+            while self.state in _READING:
                 rest = self._serve(rest)
             if self.state is State.LINGER:
                 self._linger()
@@ -107,6 +110,7 @@ class Connection:
         finally:
             server.connections.discard(self)
             self.state = State.CLOSED
+            del self.send_interim  # a reference to itself, which the collector would have to find
             stream.close()
 
     def stop_keeping(self) -> None:
@@ -116,8 +120,8 @@ class Connection:
 
     def break_off(self) -> None:
         """End the answer under way as if its client had left. Only from a hub callback."""
-        if self.exchange is not None and self.exchange.context.cancel is not None:
-            self.exchange.context.cancel()
+        if self.exchange is not None and self.exchange.context.waits_on is not None:
+            self.exchange.context.waits_on.cancel()
 
     @property
     def endless(self) -> bool:
@@ -193,8 +197,8 @@ class Connection:
         if block.has_body:
             body = context.body = self._body(block, came)
         if block.http11:
-            context.interim = self._send_interim
-        self.state = TRANSITIONS[self.state, _COMPLETE]
+            context.interim = self.send_interim
+        self.state = _AFTER_COMPLETE[self.state]
         if not stream.armed:
             stream.watch()  # so that a client that leaves is noticed while we wait for the backend
         exchange = Exchange(context, stream, body, server.settings.write_timeout, block.keep_alive and server.keeps)
@@ -207,8 +211,8 @@ class Connection:
         if not exchange.keep:
             self.fire(self._last_event(exchange))
             return b""
-        self.state = TRANSITIONS[self.state, _KEPT]
-        stream.deadline = stream.now() + server.settings.idle_timeout
+        self.state = _AFTER_KEPT[self.state]
+        stream.deadline = monotonic() + server.settings.idle_timeout
         if server.crowded:
             stream.call_soon(server.evict)
         return came if body is None else body.came
@@ -244,13 +248,13 @@ class Connection:
     def _on_event(self) -> None:
         """In the hub: the socket turned readable while a request is under way."""
         exchange = self.exchange
-        if exchange is not None and exchange.context.cancel is not None and self.stream.peek() == b"":
+        if exchange is not None and exchange.context.waits_on is not None and self.stream.peek() == b"":
             self.stream.call_soon(self._cancel, exchange.context)
 
     def _cancel(self, context: RequestContext) -> None:
         # Looked at again: the answer may have come in this very turn, and the backend's connection be someone else's.
-        if context.cancel is not None:
-            context.cancel()
+        if context.waits_on is not None:
+            context.waits_on.cancel()
 
     def _linger(self) -> None:
         """Close so that the answer arrives: closing with unread input would reset it away (RFC 9112 §9.6)."""

@@ -14,6 +14,7 @@ from aegis.http1.chunked import LAST_CHUNK
 from aegis.http1.response_head import Head
 from aegis.reasons import (
     ANSWERS,
+    OK,
     BackendError,
     ClientGoneError,
     DeadlinePassedError,
@@ -35,6 +36,7 @@ DRAINED: Final = 64 * 1024
 
 _CLOSE: Final = b"Connection: close\r\n\r\n"
 _KEEP_ALIVE: Final = b"Connection: keep-alive\r\n\r\n"  # for 1.0 clients, which would else expect the close
+_NO_FIELDS: Final[Fields] = []
 _NO_BODY: Final = frozenset({"204", "304"})
 
 
@@ -49,14 +51,20 @@ class Exchange:
     could not be ended cleanly, or nobody is there to read it.
     """
 
-    # Defaults on the class: fewer stores per request than slots would need.
-    broken = False
-    _status = ""
-    _fields: "Fields | Head" = ()  # type: ignore[assignment]  # until start_response is called
-    _head_sent = False
-    _chunked = False
-    _no_body = False
-    _left: int | None = None  # bytes that Content-Length still promises
+    __slots__ = (
+        "_chunked",
+        "_fields",
+        "_head_sent",
+        "_left",
+        "_no_body",
+        "_status",
+        "body",
+        "broken",
+        "context",
+        "keep",
+        "stream",
+        "write_timeout",
+    )
 
     def __init__(
         self,
@@ -71,6 +79,13 @@ class Exchange:
         self.body = body
         self.keep = keep
         self.write_timeout = write_timeout
+        self.broken = False
+        self._status = ""
+        self._fields: Fields | Head = _NO_FIELDS  # until start_response is called
+        self._head_sent = False
+        self._chunked = False
+        self._no_body = False
+        self._left: int | None = None  # bytes that Content-Length still promises
 
     def __repr__(self) -> str:
         return f"<Exchange {self.context!r}{' keep' if self.keep else ''}>"
@@ -102,8 +117,9 @@ class Exchange:
         finally:
             if self.body is not None:
                 context.bytes_in = self.body.taken
-            if context.on_end is not None:
-                context.on_end(context)
+            on_end = context.on_end
+            if on_end is not None:
+                on_end(context)
 
     def start_response(self, status: str, fields: Fields | Head, exc_info: Any = None) -> Callable[[bytes], None]:
         """PEP 3333. A second call needs exc_info, and re-raises it when the head is out already."""
@@ -136,7 +152,7 @@ class Exchange:
             parts.append(write.date_line())
         if declared is None and not self._no_body:
             parts.append(self._frame(known))
-        if context.reason is not Reason.OK or context.close or self.body is not None:
+        if context.reason is not OK or context.close or self.body is not None:
             self._settle_keep()
         if not self.keep:
             parts.append(_CLOSE)
@@ -159,7 +175,7 @@ class Exchange:
 
     def _settle_keep(self) -> None:
         context = self.context
-        if context.close or (context.reason is not Reason.OK and ANSWERS[context.reason].close):
+        if context.close or (context.reason is not OK and ANSWERS[context.reason].close):
             self.keep = False
         body = self.body
         if body is None or body.complete or not self.keep:
@@ -267,7 +283,7 @@ class Exchange:
 
     def _fail(self, reason: Reason, detail: str) -> None:
         context = self.context
-        if context.reason is Reason.OK:
+        if context.reason is OK:
             context.reason, context.detail = reason, detail
         if not context.status:
             context.status = ANSWERS[reason].status
