@@ -22,10 +22,11 @@ class Job:
 
 
 class Background:
-    """Runs jobs, each in its own greenlet."""
+    """Runs jobs, each in its own greenlet. `lateness`: by how many seconds the last run of each was late."""
 
-    def __init__(self, jobs: Iterable[Job]) -> None:
+    def __init__(self, jobs: Iterable[Job], lateness: dict[str, float] | None = None) -> None:
         self.jobs = tuple(jobs)
+        self.lateness = {} if lateness is None else lateness
         self._greenlets: list[gevent.Greenlet[..., None]] = []
 
     def __repr__(self) -> str:
@@ -34,7 +35,7 @@ class Background:
     def start(self) -> None:
         """Start every job's greenlet."""
         for job in self.jobs:
-            greenlet = gevent.spawn(_repeat, job)
+            greenlet = gevent.spawn(self._repeat, job)
             greenlet.name = job.name
             self._greenlets.append(greenlet)
 
@@ -43,13 +44,13 @@ class Background:
         gevent.killall(self._greenlets)
         self._greenlets.clear()
 
-
-def _repeat(job: Job) -> None:
-    due = monotonic()
-    while True:
-        due = max(due + job.interval * (1 + random.uniform(-job.jitter, job.jitter)), monotonic())  # noqa: S311
-        gevent.sleep(max(0.0, due - monotonic()))
-        try:
-            job.run()
-        except Exception:
-            log.exception("job %s failed and goes on", job.name)
+    def _repeat(self, job: Job) -> None:
+        due = monotonic()
+        while True:
+            due = max(due + job.interval * (1 + random.uniform(-job.jitter, job.jitter)), monotonic())  # noqa: S311
+            gevent.sleep(max(0.0, due - monotonic()))
+            self.lateness[job.name] = max(0.0, monotonic() - due)
+            try:
+                job.run()
+            except Exception:
+                log.exception("job %s failed and goes on", job.name)

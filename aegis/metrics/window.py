@@ -1,4 +1,4 @@
-"""Latencies of one backend: a ring of the last samples, and percentiles over those that are young enough.
+"""Latencies of one backend: a ring of the last samples, percentiles over those that are young enough, and a histogram.
 
 `record` runs for every attempt; all else is computed when somebody asks. Knows neither requests nor backends.
 """
@@ -11,6 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 from aegis.config.schema import Metrics
+from aegis.metrics.histogram import BOUNDS, Histogram
 
 NEVER: Final = -inf
 """The stamp of a place in the ring that no sample has taken yet: older than any horizon."""
@@ -32,10 +33,11 @@ class LatencyWindow:
     lies. Lists of floats, not arrays: 80 ns a sample instead of 120, and the numbers exist already.
     """
 
-    __slots__ = ("_size", "_span", "_stamps", "_values", "total")
+    __slots__ = ("_size", "_span", "_stamps", "_values", "histogram", "total")
 
     def __init__(self, section: Metrics) -> None:
         self.total = 0
+        self.histogram = Histogram()  # of all that were ever recorded
         self._span = float(section.window)
         self._size = section.window_samples
         self._values = [0.0] * self._size
@@ -51,6 +53,9 @@ class LatencyWindow:
         self._values[place] = latency_ms
         self._stamps[place] = now
         self.total = total + 1
+        histogram, seconds = self.histogram, latency_ms / 1000
+        histogram.buckets[bisect_left(BOUNDS, seconds)] += 1
+        histogram.seconds += seconds
 
     def latencies(self, now: float) -> list[float]:
         """In milliseconds, those at most `window` old, the oldest first."""

@@ -25,6 +25,7 @@ from aegis.proxy.attempt import Timeouts
 from aegis.ratelimit.limiter import Limiter
 from aegis.security.addresses import Network, networks_opened_for
 from aegis.service.jobs import job_table
+from aegis.service.observe import Observed, Observer
 from aegis.service.stack import build_stack
 from aegis.transport.connection import DialSettings
 from aegis.transport.connection_pool import open_pool
@@ -46,6 +47,7 @@ class Parts:
     writer: LogWriter
     events: Events
     counters: Counters
+    observer: Observer
     background: Background
     wire: WireSettings
 
@@ -98,6 +100,8 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
     events = Events()
     counters = Counters(config.server.allowed_methods)
     limiter = Limiter(config.rate_limit, monotonic, partial(tell_of_client, events))
+    lateness: dict[str, float] = {}
+    observer = Observer(config, Observed(states, limiter, counters, writer, events, lateness))
     proxy = ProxyApp(WeightedRoundRobin(states), response_heads, timeouts)
 
     def rotate() -> None:
@@ -115,6 +119,7 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
         writer=writer,
         events=events,
         counters=counters,
+        observer=observer,
         background=Background(
             job_table(
                 config,
@@ -122,7 +127,9 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
                 rotate=rotate,
                 flush=writer.flush,
                 purge=partial(limiter.purge, gevent.idle),  # gives way to requests between slices
-            )
+                observe=partial(observer.tick, partial(gevent.sleep, 0.001)),
+            ),
+            lateness,
         ),
         wire=_wire_settings(config, max_connections),
     )

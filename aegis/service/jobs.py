@@ -9,6 +9,8 @@ from aegis.net.deadlines import sweep_interval
 
 MEMO_ROTATION: Final = 60.0
 LOG_BATCH: Final = 0.1
+LOOK: Final = 1.0
+"""Most seconds from one snapshot to the next; a dashboard that repaints more often gets them more often."""
 
 
 def job_table(
@@ -18,6 +20,7 @@ def job_table(
     rotate: Callable[[], None],
     flush: Callable[[], None],
     purge: Callable[[], None],
+    observe: Callable[[], None],
 ) -> tuple[Job, ...]:
     """Every job with its interval in seconds."""
     server, transport = config.server, config.transport
@@ -34,4 +37,5 @@ def job_table(
         Job("rotate memos", MEMO_ROTATION, rotate),
         Job("write logs", LOG_BATCH, flush),
         Job("purge buckets", config.rate_limit.cleanup_interval, purge),
+        Job("observe", min(LOOK, config.tui.refresh_interval), observe),
     )

@@ -11,8 +11,10 @@ import gevent
 from gevent.event import Event as Flag
 
 from aegis.config.unbuilt import unbuilt_in
+from aegis.events import Kind
 from aegis.logs.setup import configure
 from aegis.service.build import Parts
+from aegis.service.verbs import Verbs
 from aegis.version import __version__
 from aegis.wire.server import Server, open_listener
 
@@ -55,6 +57,8 @@ class Service:
         self.parts = parts
         self.source = source
         self.stage = Stage.STARTING
+        parts.observer.source = source
+        self.verbs = Verbs(parts.backends, parts.observer.board, parts.events)
         self._stop = Flag()
         self._force = Flag()
         logging_section = parts.config.logging
@@ -72,6 +76,7 @@ class Service:
             gevent.signal_handler(number, self._on_stop_signal)
         gevent.signal_handler(signal.SIGHUP, self._on_hangup)
         gevent.signal_handler(signal.SIGUSR1, self._reopen_log)
+        parts.observer.server = server
         parts.background.start()
         _quiet_collector()
         server.start()
@@ -85,6 +90,8 @@ class Service:
 
     def _fire(self, event: Event) -> None:
         self.stage = TRANSITIONS[self.stage, event]
+        self.parts.observer.stage = self.stage.value
+        self.parts.events.append(Kind.LIFECYCLE, f"Aegis is {self.stage.value}", logging.INFO, {})
 
     def _on_stop_signal(self) -> None:
         if self._stop.is_set():

@@ -2,7 +2,6 @@
 
 import _socket
 import heapq
-import logging
 import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -23,8 +22,6 @@ from aegis.net.deadlines import Deadlines
 from aegis.security.forwarding import VIA, untrusted_peer_fields
 from aegis.security.masking import masked, unmapped
 from aegis.wire.connection import Connection, State
-
-log = logging.getLogger(__name__)
 
 UNACKED_OFFSET: Final = 24
 """Of tcpi_unacked in struct tcp_info: eight bytes, then the fifth 32-bit word."""
@@ -72,6 +69,7 @@ class Server(WSGIServer):
         self.keeps = True  # False while stopping: every answer then says Connection: close
         self.peer_of: Callable[[tuple[Any, ...]], Peer] = lru_cache(maxsize=4096)(self._peer_of)
         self.open = 0
+        self.accepted = 0
         self.evicted = 0  # idle connections closed to let new ones in
         self.pauses = 0  # times that accepting stopped because none was idle
         self.crowded = False  # accepting has stopped; the next connection to end or to fall idle lets it go on
@@ -90,6 +88,7 @@ class Server(WSGIServer):
         except BlockingIOError:
             return None
         self.open += 1
+        self.accepted += 1
         return _socket.socket(fileno=fd), (address[0],)
 
     def do_close(self, sock: Any, *args: Any) -> None:
@@ -118,7 +117,6 @@ class Server(WSGIServer):
         self.stop_accepting()
         self.crowded = True
         self.pauses += 1
-        log.warning("at max_connections (%d) and none is idle: accepting pauses", self.settings.max_connections)
         return False
 
     def evict(self) -> bool:
@@ -163,6 +161,10 @@ class Server(WSGIServer):
         """Break off event streams, which would never end by themselves. Only from a hub callback."""
         for connection in [each for each in self.connections if each.endless]:
             connection.break_off()
+
+    def in_flight(self) -> int:
+        """Requests under way, from a whole head to the end of the answer."""
+        return sum(connection.exchange is not None for connection in self.connections)
 
     def busy(self) -> int:
         """Connections with a request under way."""

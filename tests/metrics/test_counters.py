@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from aegis.metrics.counters import BOUNDS, Counters
+from aegis.metrics.counters import Counters
+from aegis.metrics.histogram import BOUNDS
 from aegis.reasons import Reason
 
 
@@ -16,11 +17,11 @@ def counters():
     return Counters(["GET", "POST"])
 
 
-def ended(counters, *, seconds=0.002, backend="", **slots):
+def ended(counters, *, seconds=0.002, **slots):
     """One exchange that ended."""
-    known = {"status": 200, "method": "GET", "reason": Reason.OK, "attempts": 0, "backend_ms": None}
-    context = SimpleNamespace(**known | slots, backend=SimpleNamespace(name=backend) if backend else None)
-    counters.ended(context, seconds)
+    counters.ended(
+        SimpleNamespace(**{"status": 200, "method": "GET", "reason": Reason.OK, "attempts": 0} | slots), seconds
+    )
 
 
 def test_requests_are_counted_by_status_method_and_reason(counters):
@@ -65,21 +66,12 @@ def test_a_duration_falls_into_the_first_bucket_whose_bound_it_does_not_exceed(c
     ended(counters, seconds=seconds)
     assert [place for place, count in enumerate(counters.durations.buckets) if count] == [bucket]
     assert counters.durations.seconds == seconds
-
-
-def test_a_response_head_is_counted_for_its_backend(counters):
-    ended(counters, backend="a:1", attempts=1, backend_ms=30.0)
-    ended(counters, backend="b:1", attempts=1, backend_ms=3.0)
-    ended(counters, backend="b:1", attempts=1)  # no head came
-    ended(counters)  # no backend was asked
-    assert {name: sum(each.buckets) for name, each in counters.backends.items()} == {"a:1": 1, "b:1": 1}
-    assert counters.backends["a:1"].buckets[3] == 1
-    assert counters.backends["a:1"].seconds == pytest.approx(0.03)
+    assert counters.durations.cumulative == [0] * bucket + [1] * (15 - bucket)
 
 
 def test_attempts_after_the_first_are_retries(counters):
-    ended(counters, backend="a:1", attempts=1)
-    ended(counters, backend="a:1", attempts=3)
+    ended(counters, attempts=1)
+    ended(counters, attempts=3)
     ended(counters)
     assert counters.retries == 2
 

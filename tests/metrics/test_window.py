@@ -102,6 +102,12 @@ def test_more_than_window_samples_push_the_oldest_out():
     assert window.percentiles(1000.0).samples == 1000
 
 
+def test_every_sample_falls_into_the_histogram_for_good():
+    window = window_of(4.9, 5.0, 30.0, 20_000.0, samples=2)
+    assert window.histogram.buckets == [2, 0, 0, 1, *[0] * 10, 1]
+    assert window.histogram.seconds == pytest.approx(20.0399)
+
+
 def test_asking_changes_nothing():
     window = window_of(3.0, 1.0, 2.0)
     window.percentiles(1000.0)

@@ -1,0 +1,122 @@
+"""Parts → what is shown of them. Plain functions that read and change nothing."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from aegis.config.schema import Config
+from aegis.metrics.snapshot import AdaptiveView, BackendView, ConnectionsView, LimiterView
+from aegis.metrics.window import Percentiles
+from aegis.pool.backend import BackendState
+from aegis.ratelimit.limiter import Limiter
+from aegis.wire.server import Server
+
+NO_SAMPLES: Final = Percentiles(None, None, None, 0)
+NO_CONNECTIONS: Final = ConnectionsView(open=0, limit=0, accepted=0, idle_evicted=0, paused=0, accept_queue=0)
+
+
+def is_drained(state: BackendState) -> bool:
+    """Whether somebody took it out: an operator, or the configuration by its weight of 0."""
+    return state.drained or state.backend.weight == 0
+
+
+def is_eligible(state: BackendState) -> bool:
+    """Whether it may be picked."""
+    return state.effective_weight > 0
+
+
+def health_of(state: BackendState) -> str:
+    """`up`, `down`, or `unknown` before the first probe result."""
+    return "unknown" if state.healthy else "down"
+
+
+def why_not(state: BackendState) -> str:
+    """Why it may not be picked, in words; "" when it may."""
+    if is_drained(state):
+        return "drained"
+    return "" if state.healthy else "down"
+
+
+def missing(stage: str, states: Sequence[BackendState]) -> str:
+    """What keeps this process from being ready, in words; "" when it is.
+
+    Ready = listening, not stopping, and after the first probe round at least one eligible backend.
+    """
+    if stage == "starting":
+        return "not listening yet"
+    if stage != "serving":
+        return "stopping"
+    if any(map(is_eligible, states)):
+        return ""
+    return "no backend is eligible: " + ", ".join(f"{state.backend.name} {why_not(state)}" for state in states)
+
+
+def backend_view(state: BackendState, latency: Percentiles, history: Sequence[float]) -> BackendView:
+    """One backend. latency: as computed last; history: of its P95, the oldest first."""
+    backend, pool = state.backend, state.connections
+    return BackendView(
+        name=backend.name,
+        url=backend.url,
+        addresses=tuple(map(str, backend.addresses)),
+        weight=backend.weight,
+        share=state.share,
+        health=health_of(state),
+        health_error="",
+        breaker="closed",
+        breaker_opens_in=None,
+        drained=is_drained(state),
+        eligible=is_eligible(state),
+        in_flight=state.in_flight,
+        connections=state.in_flight + len(pool.idle()),
+        requests=pool.num_requests,
+        errors=0,
+        p50_ms=latency.p50_ms,
+        p95_ms=latency.p95_ms,
+        p99_ms=latency.p99_ms,
+        samples=latency.samples,
+        latency_history=tuple(history),
+    )
+
+
+def limiter_view(limiter: Limiter, config: Config) -> LimiterView:
+    """The rate limiter, and the bounds between which the adaptive loop may move it."""
+    section = config.rate_limit
+    return LimiterView(
+        mode=section.mode,
+        rate=limiter.rate,
+        configured_rate=section.requests_per_second,
+        min_rate=config.adaptive.min_rate,
+        max_rate=config.adaptive.max_rate,
+        burst=section.burst,
+        allowed=limiter.allowed,
+        limited=limiter.limited,
+        shadow_limited=limiter.shadow_limited,
+        tracked=limiter.tracked,
+        max_entries=section.max_entries,
+        evictions=limiter.evictions,
+    )
+
+
+def adaptive_view(config: Config) -> AdaptiveView:
+    """The adaptive loop."""
+    section = config.adaptive
+    return AdaptiveView(
+        enabled=section.enabled,
+        mode=section.mode,
+        threshold_ms=section.latency_threshold_ms,
+        p95_ms=None,
+        decisions=(),
+    )
+
+
+def connections_view(server: Server | None) -> ConnectionsView:
+    """Connections of clients; None = nothing listens yet."""
+    if server is None:
+        return NO_CONNECTIONS
+    return ConnectionsView(
+        open=server.open,
+        limit=server.settings.max_connections,
+        accepted=server.accepted,
+        idle_evicted=server.evicted,
+        paused=server.pauses,
+        accept_queue=0 if server.closed else server.waiting(),
+    )
