@@ -17,12 +17,15 @@ from aegis.http1.request_head import RequestHeads
 from aegis.http1.response_head import ResponseHeads
 from aegis.logs.writer import LogWriter, open_log
 from aegis.metrics.counters import Counters
+from aegis.metrics.window import LatencyWindow
 from aegis.net.deadlines import Deadlines
 from aegis.pool.backend import Backend, Backends, BackendState
 from aegis.pool.balancer import WeightedRoundRobin
 from aegis.proxy.app import ProxyApp
 from aegis.proxy.attempt import Timeouts
 from aegis.ratelimit.limiter import Limiter
+from aegis.ratelimit.recorder import Recorder
+from aegis.ratelimit.ticks import AdaptiveLoop, Watch
 from aegis.security.addresses import Network, networks_opened_for
 from aegis.service.jobs import job_table
 from aegis.service.observe import Observed, Observer
@@ -44,6 +47,8 @@ class Parts:
     request_heads: RequestHeads
     response_heads: ResponseHeads
     limiter: Limiter
+    adaptive: AdaptiveLoop
+    recorder: Recorder
     writer: LogWriter
     events: Events
     counters: Counters
@@ -100,8 +105,10 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
     events = Events()
     counters = Counters(config.server.allowed_methods)
     limiter = Limiter(config.rate_limit, monotonic, partial(tell_of_client, events))
+    recorder = Recorder(config.adaptive.record)
+    adaptive = _adaptive_loop(config, states, limiter, events, recorder, counters)
     lateness: dict[str, float] = {}
-    observer = Observer(config, Observed(states, limiter, counters, writer, events, lateness))
+    observer = Observer(config, Observed(states, limiter, adaptive, counters, writer, events, lateness))
     proxy = ProxyApp(WeightedRoundRobin(states), response_heads, timeouts)
 
     def rotate() -> None:
@@ -116,6 +123,8 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
         request_heads=request_heads,
         response_heads=response_heads,
         limiter=limiter,
+        adaptive=adaptive,
+        recorder=recorder,
         writer=writer,
         events=events,
         counters=counters,
@@ -127,6 +136,8 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
                 rotate=rotate,
                 flush=writer.flush,
                 purge=partial(limiter.purge, gevent.idle),  # gives way to requests between slices
+                decide=adaptive.tick,
+                record=recorder.flush,
                 observe=partial(observer.tick, partial(gevent.sleep, 0.001)),
             ),
             lateness,
@@ -141,6 +152,23 @@ def tell_of_client(events: Events, kind: str, client: str, count: int) -> None:
         events.emit(Kind.CLIENT_LIMITED, "a client is being limited", client=client)
     else:
         events.emit(Kind.CLIENT_RELIEVED, "a client is no longer limited", client=client, refused=count)
+
+
+def _adaptive_loop(
+    config: Config, states: Backends, limiter: Limiter, events: Events, recorder: Recorder, counters: Counters
+) -> AdaptiveLoop:
+    def windows() -> list[tuple[LatencyWindow, bool]]:
+        return [(state.window, state.healthy) for state in states]
+
+    def refusals() -> int:
+        return limiter.limited + limiter.shadow_limited
+
+    def enforce(rate: float) -> None:
+        limiter.rate = rate
+
+    watch = Watch(windows, refusals, monotonic, partial(gevent.sleep, 0.001))
+    rate = config.rate_limit.requests_per_second
+    return AdaptiveLoop(config.adaptive, rate, watch.look, enforce, events, recorder.put, counters.decisions)
 
 
 def _log_descriptor(config: Config) -> int:

@@ -9,6 +9,7 @@ from aegis.net.deadlines import sweep_interval
 
 MEMO_ROTATION: Final = 60.0
 LOG_BATCH: Final = 0.1
+RECORD_BATCH: Final = 0.5
 LOOK: Final = 1.0
 """Most seconds from one snapshot to the next; a dashboard that repaints more often gets them more often."""
 
@@ -20,6 +21,8 @@ def job_table(
     rotate: Callable[[], None],
     flush: Callable[[], None],
     purge: Callable[[], None],
+    decide: Callable[[], None],
+    record: Callable[[], None],
     observe: Callable[[], None],
 ) -> tuple[Job, ...]:
     """Every job with its interval in seconds."""
@@ -37,5 +40,7 @@ def job_table(
         Job("rotate memos", MEMO_ROTATION, rotate),
         Job("write logs", LOG_BATCH, flush),
         Job("purge buckets", config.rate_limit.cleanup_interval, purge),
+        Job("adaptive", config.adaptive.evaluation_interval, decide),
+        Job("write record", RECORD_BATCH, record),
         Job("observe", min(LOOK, config.tui.refresh_interval), observe),
     )

@@ -75,7 +75,7 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             gevent.signal_handler(number, self._on_stop_signal)
         gevent.signal_handler(signal.SIGHUP, self._on_hangup)
-        gevent.signal_handler(signal.SIGUSR1, self._reopen_log)
+        gevent.signal_handler(signal.SIGUSR1, self._reopen_files)
         parts.observer.server = server
         parts.background.start()
         _quiet_collector()
@@ -101,7 +101,8 @@ class Service:
     def _on_hangup(self) -> None:
         log.warning("SIGHUP: reloading is not available in this version; nothing was changed")
 
-    def _reopen_log(self) -> None:
+    def _reopen_files(self) -> None:
+        self.parts.recorder.reopen()
         path = self.parts.config.logging.file
         if not path:
             return
@@ -144,6 +145,7 @@ class Service:
         else:
             log.warning("Aegis shutdown forced", extra={"requests_lost": lost})
         self.parts.background.stop()
+        self.parts.recorder.close()
         self.parts.writer.close()
         return 0 if drained else 1
 

@@ -19,6 +19,7 @@ from aegis.metrics.snapshot import Board, Snapshot
 from aegis.metrics.window import Percentiles
 from aegis.pool.backend import Backends
 from aegis.ratelimit.limiter import Limiter
+from aegis.ratelimit.ticks import AdaptiveLoop
 from aegis.service import views
 from aegis.version import __version__
 from aegis.wire.server import Server
@@ -40,6 +41,7 @@ class Observed:
 
     backends: Backends
     limiter: Limiter
+    adaptive: AdaptiveLoop
     counters: Counters
     writer: LogWriter
     events: Events
@@ -123,7 +125,7 @@ class Observer:
                 for seen in (self._of(state.backend.name),)
             ),
             limiter=views.limiter_view(parts.limiter, config),
-            adaptive=views.adaptive_view(config),
+            adaptive=parts.adaptive.view(),
             logs_dropped=parts.writer.dropped,
             frames_skipped=counters.frames_skipped,
             hub_lag=parts.lateness.get("deadlines", 0.0),

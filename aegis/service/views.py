@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from aegis.config.schema import Config
-from aegis.metrics.snapshot import AdaptiveView, BackendView, ConnectionsView, LimiterView
+from aegis.metrics.snapshot import BackendView, ConnectionsView, LimiterView
 from aegis.metrics.window import Percentiles
 from aegis.pool.backend import BackendState
 from aegis.ratelimit.limiter import Limiter
@@ -93,18 +93,6 @@ def limiter_view(limiter: Limiter, config: Config) -> LimiterView:
         tracked=limiter.tracked,
         max_entries=section.max_entries,
         evictions=limiter.evictions,
-    )
-
-
-def adaptive_view(config: Config) -> AdaptiveView:
-    """The adaptive loop."""
-    section = config.adaptive
-    return AdaptiveView(
-        enabled=section.enabled,
-        mode=section.mode,
-        threshold_ms=section.latency_threshold_ms,
-        p95_ms=None,
-        decisions=(),
     )
 
 

@@ -185,9 +185,9 @@ def test_settings_of_features_that_are_not_built_are_named():
     assert all(any(path == name or path.startswith(name + ".") for path in paths) for name in NOT_BUILT)
     everything = (
         "server: {workers: 2, steering: connection, shutdown_delay: 1s}\nbalancing: {policy: peak_ewma}\n"
-        "metrics: {window: 1s}\nadmin: {listen: 127.0.0.1:1}"
+        "admin: {listen: 127.0.0.1:1}"
     )
     assert unbuilt_in(config(everything)) == list(NOT_BUILT)
-    quiet = unbuilt_in(config("adaptive: {enabled: false}\ntui: {enabled: false}"))
+    quiet = unbuilt_in(config("tui: {enabled: false}"))
     assert set(quiet) <= {"retry", "health_check", "rate_limit", "circuit_breaker"}
-    assert "adaptive" not in quiet
+    assert "tui" not in quiet

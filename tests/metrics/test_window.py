@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from timeit import repeat
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from aegis.config.duration import Duration
 from aegis.config.schema import Metrics
-from aegis.metrics.window import LatencyWindow, Percentiles, nearest_rank
+from aegis.metrics.window import FEW, LatencyWindow, Percentiles, nearest_rank, pooled_rank
 
 LATENCIES = st.floats(min_value=0, max_value=3_600_000)
 
@@ -75,6 +76,24 @@ def test_a_percentile_is_the_smallest_value_that_so_many_percent_do_not_exceed(l
     found = nearest_rank(sorted(latencies), percent)
     enough = [each for each in latencies if 100 * sum(x <= each for x in latencies) >= percent * len(latencies)]
     assert found == min(enough)
+
+
+@given(st.lists(st.lists(LATENCIES, max_size=40), min_size=1, max_size=30).filter(any), st.integers(1, 100))
+def test_a_pooled_percentile_is_that_of_all_values_together(windows, percent):
+    together = sorted(value for window in windows for value in window)
+    assert pooled_rank([sorted(window) for window in windows], percent) == nearest_rank(together, percent)
+
+
+@pytest.mark.parametrize(
+    "draw", [lambda rng: rng.expovariate(0.05), lambda rng: 7.0, lambda rng: rng.choice([0.0, 3e6])]
+)
+def test_so_it_is_with_more_values_than_are_sorted_at_once(draw):
+    rng = random.Random(1)
+    windows = [sorted(draw(rng) for _ in range(rng.randrange(200))) for _ in range(60)]
+    together = sorted(value for window in windows for value in window)
+    assert len(together) > 3 * FEW
+    for percent in (1, 50, 95, 99, 100):
+        assert pooled_rank(windows, percent) == nearest_rank(together, percent)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,9 @@ class Watched:
         self.lateness = {}
         self.observer = Observer(
             config,
-            Observed(parts.backends, parts.limiter, parts.counters, parts.writer, parts.events, self.lateness),
+            Observed(
+                parts.backends, parts.limiter, parts.adaptive, parts.counters, parts.writer, parts.events, self.lateness
+            ),
             self.clock,
         )
         self.observer.stage = "serving"

@@ -1,0 +1,133 @@
+"""Lines appended to a file by a thread of its own: a full disk, a bad path or a hung mount costs no request.
+
+What cannot be written is dropped and said once. Knows nothing of what the lines mean.
+"""
+
+import contextlib
+import logging
+import os
+from collections import deque
+from typing import Final
+
+import gevent
+from gevent.threadpool import ThreadPool
+
+log = logging.getLogger("aegis")
+
+KEPT: Final = 1024
+"""Most lines that wait, while the thread is stuck; the oldest go first."""
+
+LAST_CHANCE: Final = 1.0
+"""Seconds that the exit waits for a stuck disk."""
+
+
+class Recorder:
+    """`put` is cheap and never waits; `flush` runs as a job and opens the file when it has to. path: "" is off.
+
+    The thread is its own, not the log's: a stuck reader of the log is no reason to lose the record, nor the reverse.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.dropped = 0
+        self._path = path
+        self._lines: deque[bytes] = deque(maxlen=KEPT)
+        self._threads = ThreadPool(1)
+        self._descriptor = -1
+        self._stale = bool(path)  # the file has to be opened, or opened again
+        self._failing = False
+        self._writing = False
+
+    def __repr__(self) -> str:
+        state = "off" if not self._path else "failing" if self._failing else "recording"
+        return f"<Recorder {state} {self._path!r} {len(self._lines)} waiting {self.dropped} dropped>"
+
+    def put(self, line: bytes) -> None:
+        """Queue a line, its LF included."""
+        if self._path:
+            self.dropped += len(self._lines) == KEPT
+            self._lines.append(line)
+
+    def flush(self) -> None:
+        """Write what waits; blocks the calling greenlet only. A call while another one writes does nothing."""
+        if self._writing or not (self._lines or self._stale):
+            return
+        lines = b"".join(self._lines)
+        count = len(self._lines)
+        self._lines.clear()
+        self._writing = True
+        try:
+            failure: OSError | None = self._threads.apply(self._write, (self._path, lines))
+        finally:
+            self._writing = False
+        if failure is not None:
+            self._failed(failure, count)
+        elif count:  # that it opens says nothing of whether the disk is full
+            self._worked()
+
+    def reopen(self) -> None:
+        """Go on in a new file under the same name with the next flush, after a rotation."""
+        self._stale = self._stale or bool(self._path)
+
+    def reconfigure(self, path: str) -> None:
+        """Go on under another path with the next flush."""
+        if path != self._path:
+            self._path, self._stale, self._failing = path, True, False
+
+    def close(self) -> None:
+        """Write the rest, but do not let a stuck disk hold up the exit for more than a second."""
+        with contextlib.suppress(gevent.Timeout), gevent.Timeout(LAST_CHANCE):
+            while self._writing:
+                gevent.sleep(0.01)
+            self.flush()
+
+    def _failed(self, error: OSError, count: int) -> None:
+        self.dropped += count
+        self._stale = True  # a path may become right, a disk may be exchanged
+        if not self._failing:
+            log.warning(
+                "adaptive.record: %s: %s; decisions are not recorded until that is put right",
+                self._path,
+                error.strerror or error,
+            )
+        self._failing = True
+
+    def _worked(self) -> None:
+        if self._failing:
+            log.info("adaptive.record: %s can be written again", self._path, extra={"lines_lost": self.dropped})
+        self._failing = False
+
+    # in the thread
+
+    def _write(self, path: str, lines: bytes) -> OSError | None:
+        """The failure is returned: gevent would print to stderr what a task raises, too."""
+        try:
+            if self._stale:
+                self._stale = False
+                self._open(path)
+            if lines and self._descriptor >= 0:
+                _append(self._descriptor, lines)
+        except OSError as error:
+            return error
+        return None
+
+    def _open(self, path: str) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        if path:
+            # Not blocking: a FIFO that nobody reads is an error, not a wait without end.
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+            self._descriptor = os.open(path, flags, 0o640)
+
+
+def _append(descriptor: int, lines: bytes) -> None:
+    """All of it or nothing: half a line would make the record unreadable."""
+    size = os.fstat(descriptor).st_size
+    try:
+        written = os.write(descriptor, lines)
+        while written < len(lines):
+            written += os.write(descriptor, lines[written:])
+    except OSError:
+        with contextlib.suppress(OSError):  # a device or a pipe has nothing to cut off
+            os.ftruncate(descriptor, size)
+        raise
