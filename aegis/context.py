@@ -88,7 +88,9 @@ class RequestContext:
         "on_end",
         "path",
         "peer",
+        "query",
         "reason",
+        "secure",
         "started",
         "status",
         "target",
@@ -97,17 +99,18 @@ class RequestContext:
 
     def __init__(self, identity: str, peer: Peer, method: str, target: bytes, block: "Block", started: float) -> None:
         self.id = identity
-        self.id_line = b"X-Request-ID: %b\r\n" % identity.encode()  # the same, toward either side
+        self.id_line = f"X-Request-ID: {identity}\r\n".encode()  # the same, toward either side
         self.peer = peer
         self.method = method
         self.target = target  # in origin form, else as it came, never cleaned
+        self.path, _, self.query = target.decode("latin-1").partition("?")
         self.block = block  # parsed fields; immutable, shared by all requests with the same bytes
         self.started = started  # seconds, monotonic
-        self.path = ""  # the target without its query, as text
         self.body: RequestBody | None = None  # None = the request has none
         self.interim: Callable[[bytes], None] | None = None  # sends a 1xx head on; None = the client cannot take it
 
         self.extra = b""  # response fields of this request alone, in wire form
+        self.secure: Callable[[Fields], Fields] | None = None  # what becomes of a field list before it is sent
         self.on_end: Callable[[RequestContext], None] | None = None  # called once, when the exchange is over
 
         self.backend: Backend | None = None

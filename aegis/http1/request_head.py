@@ -1,11 +1,16 @@
 """One whole request head → method, target and block, through the memo. The hot path of the protocol room."""
 
+from typing import Final
+
 from aegis.http1 import block as blocks
 from aegis.http1 import request_line
 from aegis.http1.block import Block
 from aegis.http1.memo import Memo
 
 Head = tuple[str, bytes, Block]
+
+SLASH: Final = ord("/")
+HASH: Final = ord("#")
 
 
 class RequestHeads:
@@ -25,7 +30,14 @@ class RequestHeads:
             block = blocks.parse(key)
             self.memo.offer(key, block)
         name = request_line.METHODS.get(method) or request_line.check_method(method)
-        if target.translate(None, request_line.PLAIN) or not target.startswith(b"/"):
+        # As check_target would judge it, of the usual form: visible ASCII (there is no space in it), no fragment.
+        if not (
+            target
+            and target[0] == SLASH
+            and HASH not in target
+            and target.decode("latin-1").isprintable()
+            and target.isascii()
+        ):
             request_line.split(head.partition(b"\r\n")[0])  # on a hit the line was not looked at as a whole
             target = request_line.check_target(name, target, block.host)
         return name, target, block

@@ -71,10 +71,9 @@ class Head:
     status: from 100 to 599. length: bytes of the body, None where that is unknown or the status forbids one.
     reusable: the connection lives on after the body. event_stream: server-sent events, which may be silent for long.
     wire: the status line and the field lines, without the empty one.
-    """
 
-    secured = True
-    """[SECURITY] SecurityHeaders: the security fields are in from the start, whatever layers stand above."""
+    [SECURITY] SecurityHeaders: the security fields are in from the start, whatever layers stand above.
+    """
 
     __slots__ = ("event_stream", "framing", "has_date", "length", "reusable", "status", "status_text", "wire")
 

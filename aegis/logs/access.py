@@ -79,7 +79,8 @@ class AccessLog:
     def write(self, context: RequestContext) -> None:
         """Count a finished request and queue its line."""
         seconds = monotonic() - context.started
-        self.count(context, seconds)
+        count = self.count  # called as a local: faster than a method call through an attribute
+        count(context, seconds)
         block, path, backend, backend_ms = context.block, context.path, context.backend, context.backend_ms
         line = AccessLine(
             timestamp(),
@@ -101,7 +102,8 @@ class AccessLog:
             context.attempts - 1 if context.attempts else 0,
             context.detail and cut(context.detail),
         )
-        self.put(self.encode(line))
+        put, encode = self.put, self.encode
+        put(encode(line))
 
 
 def _text(line: AccessLine) -> bytes:

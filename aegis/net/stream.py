@@ -38,7 +38,20 @@ def _empty_outbox() -> None:
     _outbox.clear()
     now = monotonic()
     for stream in streams:
-        stream._flush(now)  # noqa: SLF001 - the outbox is the streams' own
+        data = stream.pending
+        if not data:
+            continue  # closed, or sent by send_all, in the meantime
+        stream.pending = b""
+        stream.sent_at = now
+        send = stream.send
+        try:
+            sent = send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            continue  # the peer is gone: the reader of this stream is told by the kernel too
+        if sent != len(data):
+            stream.keep_sending(data[sent:], now)
 
 
 class Stream:
@@ -105,11 +118,8 @@ class Stream:
     def wait_read(self) -> None:
         """Wait until the socket is readable. Raises DeadlinePassedError, or what `throw` was given."""
         self.watch()
-        self.reader = getcurrent()
-        try:
-            self._hub.switch()
-        finally:
-            self.reader = None
+        self.reader = getcurrent()  # whoever ends the wait clears it
+        self._hub.switch()
 
     def read_some(self, size: int) -> bytes:
         """Up to `size` bytes as soon as any are there; b"" at the end of the stream. Raises OSError on a reset.
@@ -121,10 +131,7 @@ class Stream:
             if not self.armed:
                 self.watch()
             self.reader = getcurrent()
-            try:
-                self._hub.switch()  # as wait_read, without its call: this line runs twice per request
-            finally:
-                self.reader = None
+            self._hub.switch()  # as wait_read, without its call: this line runs twice per request
             try:
                 recv = self.recv
                 return recv(size)
@@ -200,24 +207,9 @@ class Stream:
                 self._hub.loop.run_callback(_empty_outbox)
             _outbox.append(self)
 
-    def _flush(self, now: float) -> None:
-        """In the hub: send what waits. What the kernel does not take at once follows when it does."""
-        data, self.pending = self.pending, b""
-        if not data:
-            return  # closed, or sent by send_all, in the meantime
-        self.sent_at = now
-        try:
-            send = self.send
-            sent = send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            return  # the peer is gone: the reader of this stream is told by the kernel too
-        if sent != len(data):
-            self.pending = data[sent:]
-            self._start_draining(now)
-
-    def _start_draining(self, now: float) -> None:
+    def keep_sending(self, rest: bytes, now: float) -> None:
+        """In the hub: what the kernel did not take at once follows when it does."""
+        self.pending = rest
         self._draining = True
         self.deadline = min(self.deadline, now + self._stall)
         self._writes().start(self._drain)
@@ -310,7 +302,9 @@ class Stream:
 
     def throw(self, error: BaseException) -> None:
         """End the waits of this stream with `error`. Only from a hub callback, never from another greenlet."""
-        for greenlet in (self.reader, self.writer):
+        waiting = self.reader, self.writer
+        self.reader = self.writer = None
+        for greenlet in waiting:
             if greenlet is not None:
                 greenlet.throw(error)
 

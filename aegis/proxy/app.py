@@ -104,13 +104,18 @@ class ProxyApp:
         of_peer, host_line = peer.forwarded, block.host_line
         if peer.trusted:
             of_peer, host_line = block.trusted_peer_fields(peer.address, self.scheme), b""
-        return b"%b %b HTTP/1.1\r\n%b%b%b%b\r\n" % (
-            context.method.encode(),
-            context.target,
-            block.forward,
-            host_line,
-            of_peer,
-            context.id_line,
+        return b"".join(
+            (
+                context.method.encode(),
+                b" ",
+                context.target,
+                b" HTTP/1.1\r\n",
+                block.forward,
+                host_line,
+                of_peer,
+                context.id_line,
+                b"\r\n",
+            )
         )
 
 

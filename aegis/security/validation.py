@@ -81,14 +81,14 @@ class Validation:
         context: RequestContext = environ[KEY]
         app = self.app
         if context.reason is OK:
-            block, target, length = context.block, context.target, context.block.framing.length
-            # The hot path: nothing of what `check` looks for can be there. (`in` on bytes raises and drops a TypeError
-            # inside CPython, a microsecond that `find` saves.)
+            block, path, length = context.block, context.path, context.block.framing.length
+            # The hot path: nothing of what `check` looks for can be there.
             if not (
                 context.method in self.methods
                 and block.host_name in self.hosts.exact
-                and target.find(b"..") < 0
-                and target.find(b"%") < 0
+                and ".." not in path
+                and "%" not in path
+                and path.isprintable()
                 and (length is None or length <= self.max_body_bytes)
             ):
                 try:

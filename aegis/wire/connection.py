@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from aegis.wire.server import Server
 
 FIRST_READ: Final = 8 * 1024
+CR: Final = ord("\r")
 LINGER_SECONDS: Final = 1.0
 LINGER_BYTES: Final = 256 * 1024
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -150,7 +151,7 @@ class Connection:
                     self.fire(Event.DONE)
                     return b""
             end = data.find(head_buffer.END) + 2
-            if not 1 < end <= server.settings.max_header_bytes or data.startswith(b"\r"):
+            if not 1 < end <= server.settings.max_header_bytes or data[0] == CR:
                 data, end = self._collect(data)
                 if not end:
                     self.fire(Event.DONE)
@@ -188,7 +189,7 @@ class Connection:
     def _identity(self, block: Block) -> str:
         if self.peer.trusted and _TRUSTED_ID.fullmatch(block.request_id):
             return block.request_id.decode()
-        return f"{getrandbits(128):032x}"
+        return getrandbits(128).to_bytes(16).hex()
 
     def _run(self, context: RequestContext, came: bytes) -> bytes:
         """Answer one request; `came` lies behind its head. Returns what lies behind its body."""

@@ -145,7 +145,7 @@ class Exchange:
         if isinstance(fields, Head):
             wire, has_date, declared = fields.wire, fields.has_date, fields.framing.length
         else:
-            wire, has_date, declared = _foreign(status, fields)
+            wire, has_date, declared = _foreign(status, fields if context.secure is None else context.secure(fields))
         self._left = declared
         parts: list[bytes | memoryview] = [wire, context.id_line, context.extra]
         if not has_date:
@@ -193,7 +193,7 @@ class Exchange:
         length = len(body)
         context, fields = self.context, self._fields
         if (
-            isinstance(fields, Head)
+            type(fields) is Head
             and fields.length == length
             and fields.has_date
             and self.keep
@@ -315,9 +315,8 @@ def make_environ(base: Environ, context: RequestContext, body: "RequestBody | No
     """The WSGI environ of a request, without its fields. base: what all requests of this server share."""
     environ = base.copy()
     environ["SERVER_PROTOCOL"] = "HTTP/1.1" if context.block.http11 else "HTTP/1.0"
-    target = context.target.decode("latin-1")
-    path, _, environ["QUERY_STRING"] = target.partition("?")
-    context.path = path
+    path = context.path
+    environ["QUERY_STRING"] = context.query
     environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
     environ["REQUEST_METHOD"] = context.method
     environ["REMOTE_ADDR"] = context.peer.address

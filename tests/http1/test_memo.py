@@ -203,7 +203,6 @@ RESPONSE_SLOTS = (
     "reusable",
     "has_date",
     "event_stream",
-    "secured",
 )
 RESPONSE_FIELDS = [
     b"Content-Length: 5\r\n",
@@ -231,7 +230,7 @@ def test_a_hit_equals_a_parse_on_response_heads():
 
 
 def test_the_flags_of_a_response_head_are_all_compared():
-    assert set(RESPONSE_SLOTS) == {*Head.__slots__, "secured"}
+    assert set(RESPONSE_SLOTS) == set(Head.__slots__)
 
 
 def test_a_malformed_response_head_is_malformed_every_time():

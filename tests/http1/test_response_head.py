@@ -165,7 +165,6 @@ def test_ours_stand_in_place_of_the_backends(name):
 @pytest.mark.parametrize("line", ["HTTP/1.1 103 Early Hints", "HTTP/1.1 204 X", "HTTP/1.1 304 X", "HTTP/1.0 599 X"])
 def test_every_head_of_whatever_status_is_secured(line):
     parsed = head("A: 1", "Server: theirs", line=line)
-    assert parsed.secured is True
     assert kept(parsed) == [("A", "1")]
 
 
@@ -342,14 +341,11 @@ def test_a_head_offers_no_method_of_a_list_that_changes_it():
     assert not changing & set(dir(Head))
 
 
-def test_nothing_can_be_hung_onto_a_head_and_it_cannot_be_called_unsecured():
+def test_nothing_can_be_hung_onto_a_head():
     shared = head("A: 1")
     assert not hasattr(shared, "__dict__")
     with pytest.raises(AttributeError):
         shared.note = 1
-    with pytest.raises(AttributeError):
-        shared.secured = False
-    assert shared.secured is True
 
 
 def test_the_fields_taken_out_of_a_head_are_free():

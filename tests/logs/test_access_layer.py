@@ -38,7 +38,6 @@ def logged(context, app=innermost, *, text=False):
 def finished(line="GET /a?secret=1 HTTP/1.1", *fields, **parts):
     """A context as wire and proxy leave it."""
     context = request(line, *fields, **parts)
-    context.path = context.target.decode("latin-1").partition("?")[0]
     context.status, context.bytes_in, context.bytes_out = 200, 3, 12
     context.attempts, context.backend_ms = 2, 1.5
     context.backend = SimpleNamespace(name="a:8081")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from aegis.context import KEY, Peer, RequestContext
 from aegis.http1.request_head import RequestHeads
+from aegis.http1.response_head import Head
 from aegis.proxy.app import refuse
 from aegis.reasons import Reason
 
@@ -46,7 +47,9 @@ def through(layer, context):
     answered = Answered()
 
     def start_response(status, fields, *exc_info):
-        answered.status, answered.fields, answered.exc_info = status, fields, exc_info
+        secure = None if isinstance(fields, Head) else context.secure
+        answered.status, answered.exc_info = status, exc_info
+        answered.fields = fields if secure is None else secure(fields)  # as wire does
 
     answered.body = b"".join(map(bytes, layer({KEY: context}, start_response)))
     return answered

@@ -1,5 +1,3 @@
-import sys
-
 import pytest
 
 from aegis.http1.response_head import parse
@@ -66,23 +64,3 @@ def test_the_list_of_an_app_is_not_changed():
 
 def test_names_outside_ascii_do_no_harm():
     assert secured([("X-\xe9", "\xe9")]) == [("X-\xe9", "\xe9"), *OURS]
-
-
-def test_exc_info_and_the_write_callable_pass():
-    def app(environ, start_response):
-        try:
-            int("x")
-        except ValueError:
-            write = start_response("500 Internal Server Error", [], sys.exc_info())
-        write(b"written")
-        return []
-
-    written, seen = [], []
-
-    def start_response(status, fields, *exc_info):
-        seen.append((status, fields, exc_info[0][0]))
-        return written.append
-
-    assert list(SecurityHeaders(app)({}, start_response)) == []
-    assert written == [b"written"]
-    assert seen == [("500 Internal Server Error", OURS, ValueError)]
