@@ -13,12 +13,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something that runs every `interval` seconds, start to start, ± `jitter` as a share of it; first after one."""
+    """Something that runs every `interval` seconds, start to start, ± `jitter` as a share of it.
+
+    first: seconds until the first run; None = one interval.
+    """
 
     name: str
     interval: float
     run: Callable[[], None]
     jitter: float = 0.0
+    first: float | None = None
 
 
 class Background:
@@ -45,12 +49,16 @@ class Background:
         self._greenlets.clear()
 
     def _repeat(self, job: Job) -> None:
-        due = monotonic()
+        due = monotonic() + (_pause(job) if job.first is None else job.first)
         while True:
-            due = max(due + job.interval * (1 + random.uniform(-job.jitter, job.jitter)), monotonic())  # noqa: S311
             gevent.sleep(max(0.0, due - monotonic()))
             self.lateness[job.name] = max(0.0, monotonic() - due)
             try:
                 job.run()
             except Exception:
                 log.exception("job %s failed and goes on", job.name)
+            due = max(due + _pause(job), monotonic())
+
+
+def _pause(job: Job) -> float:
+    return job.interval * (1 + random.uniform(-job.jitter, job.jitter))  # noqa: S311

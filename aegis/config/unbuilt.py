@@ -9,15 +9,13 @@ NOT_BUILT: Final[tuple[str, ...]] = (
     "server.steering",
     "server.shutdown_delay",
     "retry",
-    "health_check",
-    "circuit_breaker",
     "balancing.policy",
     "admin",
     "tui",
 )
 
 # These act at their defaults too, so a user counts on them without having written a word.
-_ACTIVE_BY_DEFAULT: Final = frozenset({"retry", "health_check", "circuit_breaker", "tui"})
+_ACTIVE_BY_DEFAULT: Final = frozenset({"retry", "tui"})
 
 
 def unbuilt_in(config: Config) -> list[str]:

@@ -1,11 +1,13 @@
 """A backend: its frozen identity, which survives a reload, and the live state beside it."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
-from aegis.config.schema import Metrics
+from aegis.config.schema import CircuitBreaker, HealthCheck, Metrics
 from aegis.metrics.window import LatencyWindow
+from aegis.pool.breaker import NOBODYS, Breaker, Event, State
+from aegis.pool.health import Health
+from aegis.pool.warmup import FULL
 from aegis.transport.connection_pool import BackendPool, Connection
 from aegis.transport.resolver import Address
 
@@ -14,7 +16,7 @@ DEFAULT_METRICS: Final = Metrics()
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Who it is: name, scheme, host and port as configured, weight (0 = drained), addresses as vetted at start."""
+    """Who it is: name, scheme, host and port as configured, weight (0 = drained), addresses as vetted last."""
 
     name: str
     scheme: str
@@ -29,44 +31,119 @@ class Backend:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
 
+    @property
+    def origin(self) -> tuple[str, str, str, int]:
+        """What makes it the same backend after a reload: weight and addresses may change."""
+        return self.name, self.scheme, self.host, self.port
+
+
+class Watching(Protocol):
+    """Whoever keeps count of what is eligible."""
+
+    def changed(self) -> None:
+        """Eligibility or weight of a backend changed."""
+
+    def breaker_moved(self, state: "BackendState", before: State, event: Event) -> None:
+        """A breaker made a transition."""
+
 
 class BackendState:
-    """How it is doing. `pool` of states is told when eligibility or weight changes."""
+    """How it is doing. `watching` is told when eligibility or weight changes.
 
-    __slots__ = ("_backends", "backend", "connections", "drained", "healthy", "in_flight", "share", "window")
+    Every `take` is followed by exactly one `give_back`, whatever happens in between.
+    """
 
-    def __init__(self, backend: Backend, connections: BackendPool, metrics: Metrics = DEFAULT_METRICS) -> None:
-        self.backend = backend
-        self.connections = connections
-        self.healthy = True  # eligible before the first probe result
-        self.drained = False
-        self.share = 1.0  # of its weight, while it warms up
+    __slots__ = (
+        "address_failures",
+        "backend",
+        "breaker",
+        "connections",
+        "drained",
+        "failures",
+        "health",
+        "health_error",
+        "healthy",
+        "in_flight",
+        "probed_at",
+        "probes",
+        "share",
+        "watching",
+        "window",
+    )
+
+    def __init__(
+        self,
+        backend: Backend,
+        connections: BackendPool,
+        metrics: Metrics = DEFAULT_METRICS,
+        breaker: Breaker | None = None,
+        health: Health | None = None,
+    ) -> None:
         self.in_flight = 0
         self.window = LatencyWindow(metrics)  # a sample for every attempt that got a response head or timed out
-        self._backends: Backends | None = None
+        self.connections = connections
+        self.breaker = breaker or Breaker(CircuitBreaker())
+        self.breaker.on_change = self._breaker_moved
+        self.backend = backend
+        self.healthy = True  # eligible before the first probe result
+        self.drained = False  # by an operator; a weight of 0 is another matter
+        self.share = FULL  # of its weight, while it warms up
+        self.failures = 0  # attempts that counted as failures so far
+        self.health = health or Health(HealthCheck())
+        self.health_error = ""  # of the last probe; "" after a pass
+        self.probes = {True: 0, False: 0}  # results so far, passed and failed
+        self.probed_at: float | None = None  # when the last probe started, monotonic
+        self.address_failures = 0  # times that every pinned address refused, or a probe failed
+        self.watching: Watching | None = None
 
     def __repr__(self) -> str:
         health = "healthy" if self.healthy else "down"
         drained = " drained" if self.drained else ""
-        return f"<Backend {self.backend.name} {health}{drained} {self.in_flight} in flight>"
+        return f"<Backend {self.backend.name} {health} {self.breaker.state}{drained} {self.in_flight} in flight>"
+
+    @property
+    def eligible(self) -> bool:
+        """Healthy ∧ breaker admits ∧ not drained."""
+        return self.healthy and self.breaker.admits and not self.drained and self.backend.weight > 0
 
     @property
     def effective_weight(self) -> float:
         """Weight × warm-up share while eligible, else 0."""
-        return self.backend.weight * self.share if self.healthy and not self.drained else 0.0
+        return self.backend.weight * self.share if self.eligible else 0.0
 
     def take(self, fresh: bool) -> Connection:  # noqa: FBT001
-        """A connection and a place in flight. fresh: a new one, whatever is parked."""
+        """A connection and a place in flight, with the breaker's permit. fresh: a new one, whatever is parked."""
+        breaker = self.breaker
+        permit = self._admit() if breaker.guarded else breaker.epoch
         self.in_flight += 1
-        return self.connections.take_fresh() if fresh else self.connections.take()
+        connection = self.connections.take_fresh() if fresh else self.connections.take()
+        connection.permit = permit
+        return connection
 
-    def give_back(self, connection: Connection, fit: bool) -> None:  # noqa: FBT001
-        """Give both back, once. fit: the response ended cleanly and its connection lives on."""
+    def give_back(self, connection: Connection, fit: bool, succeeded: bool | None) -> None:  # noqa: FBT001
+        """Give all three back, once. fit: the response ended cleanly and its connection lives on.
+
+        succeeded: the attempt's outcome; None when it says nothing of the backend.
+        """
         self.in_flight -= 1
+        if self.breaker.guarded or not succeeded:
+            self._settle(connection.permit, succeeded)
         if fit:
             self.connections.park(connection)
         else:
             self.connections.discard(connection)
+
+    def settle_early(self, connection: Connection) -> None:
+        """A success that is known long before the connection is given back, as of an event stream."""
+        self._settle(connection.permit, True)
+        connection.permit = NOBODYS
+
+    def become(self, backend: Backend) -> None:
+        """The same backend with another weight, or other vetted addresses, which new connections go to."""
+        if set(backend.addresses) != set(self.backend.addresses):
+            self.connections.redial(self.connections.dial_settings.at(backend.addresses))
+        self.backend = backend
+        self._changed()
 
     def set_healthy(self, *, healthy: bool) -> None:
         """What the probes found."""
@@ -83,22 +160,26 @@ class BackendState:
         self.share = share
         self._changed()
 
+    def _admit(self) -> int:
+        permit = self.breaker.admit()
+        if permit is None:
+            raise AssertionError(f"picked without being eligible: {self!r}")
+        if not self.breaker.admits:
+            self._changed()  # that was the last place of half-open
+        return permit
+
+    def _settle(self, permit: int, succeeded: bool | None) -> None:  # noqa: FBT001
+        self.failures += succeeded is False
+        admitted = self.breaker.admits
+        self.breaker.settle(permit, succeeded)
+        if admitted is not self.breaker.admits:
+            self._changed()
+
+    def _breaker_moved(self, before: State, event: Event) -> None:
+        self._changed()
+        if self.watching is not None:
+            self.watching.breaker_moved(self, before, event)
+
     def _changed(self) -> None:
-        if self._backends is not None:
-            self._backends.version += 1
-
-
-class Backends:
-    """All states in the order of the configuration. `version` counts changes of eligibility and weight."""
-
-    def __init__(self, states: Sequence[BackendState]) -> None:
-        self.states = tuple(states)
-        self.version = 1
-        for state in states:
-            state._backends = self  # noqa: SLF001 - this class is the state's other half
-
-    def __repr__(self) -> str:
-        return f"<Backends {sum(state.effective_weight > 0 for state in self.states)} of {len(self.states)} eligible>"
-
-    def __iter__(self) -> Iterator[BackendState]:
-        return iter(self.states)
+        if self.watching is not None:
+            self.watching.changed()

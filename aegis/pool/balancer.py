@@ -4,7 +4,8 @@ import math
 from collections.abc import Set as AbstractSet
 from typing import Final, Protocol
 
-from aegis.pool.backend import Backends, BackendState
+from aegis.pool.backend import BackendState
+from aegis.pool.backends import Backends
 
 LONGEST_CYCLE: Final = 100_000
 """Most picks that are remembered; a longer cycle is computed pick by pick."""

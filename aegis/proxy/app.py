@@ -1,11 +1,12 @@
 """The innermost app of the stack: choose a backend, try it, stream its answer. The straight line of every request."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from aegis.context import KEY, Environ, RequestContext, StartResponse
+from aegis.pool.breaker import FIRST_FAILURE
 from aegis.proxy.attempt import Timeouts, attempt
 from aegis.proxy.body import ResponseBody, at_hand
 from aegis.proxy.retry import may_retry
@@ -23,22 +24,30 @@ Body = Iterable[bytes | memoryview]
 class ProxyApp:
     """Answers what the layers above let through, and, from the table of reasons, what they refused."""
 
-    def __init__(self, policy: "Policy", heads: "ResponseHeads", timeouts: Timeouts, scheme: str = "http") -> None:
+    def __init__(
+        self,
+        policy: "Policy",
+        heads: "ResponseHeads",
+        timeouts: Timeouts,
+        scheme: str = "http",
+        retry_after: Callable[[], int] = int,
+    ) -> None:
         self.policy = policy
         self.heads = heads
         self.timeouts = timeouts
         self.scheme = scheme
+        self.retry_after = retry_after  # seconds until a backend may be there again
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Body:
         """PEP 3333."""
         context: RequestContext = environ[KEY]
         if context.reason is not OK:
-            return refuse(context, start_response)
+            return refuse(context, start_response, self.retry_after)
         try:
             return self._proxy(context, start_response)
         except (BackendError, Refused) as failure:
             context.reason, context.detail = failure.reason, failure.detail
-        return refuse(context, start_response)
+        return refuse(context, start_response, self.retry_after)
 
     def _proxy(self, context: RequestContext, start_response: StartResponse) -> Body:
         body = context.body
@@ -60,11 +69,11 @@ class ProxyApp:
                 state.window.record(context.backend_ms or 0.0, monotonic())
                 start_response(head.status_text, head)
                 if head.length == len(rest) and context.method != "HEAD":
-                    state.give_back(connection, head.reusable and not context.close)
+                    state.give_back(connection, head.reusable and not context.close, head.status < FIRST_FAILURE)
                     return [rest]  # the hot path: all of it came with the head
                 return self._rest(context, state, connection, head, rest)
             except BackendError as error:
-                self._give_up(context, state, connection)
+                self._give_up(context, state, connection, succeeded=False)
                 if error.reason is Reason.BACKEND_TIMEOUT:  # counts as its timeout: it may have been a longer wait
                     state.window.record(self.timeouts.response_header * 1000, monotonic())
                 if not may_retry(context, error, replayed=fresh):
@@ -75,12 +84,15 @@ class ProxyApp:
                 if error.replay is Replay.ANOTHER_BACKEND:
                     refused |= {state}
             except BaseException:
-                self._give_up(context, state, connection)
+                # The client left, or its body was refused: that says nothing of the backend.
+                self._give_up(context, state, connection, succeeded=None)
                 raise
 
-    def _give_up(self, context: RequestContext, state: "BackendState", connection: "Connection") -> None:
+    def _give_up(
+        self, context: RequestContext, state: "BackendState", connection: "Connection", *, succeeded: bool | None
+    ) -> None:
         context.waits_on = None
-        state.give_back(connection, False)
+        state.give_back(connection, False, succeeded)
 
     def _rest(
         self, context: RequestContext, state: "BackendState", connection: "Connection", head: "Head", rest: bytes
@@ -89,12 +101,15 @@ class ProxyApp:
         whole = at_hand(head, rest, context.method)
         if whole is not None:
             response, exact = whole
-            state.give_back(connection, exact and head.reusable and not context.close)
+            fit = exact and head.reusable and not context.close
+            state.give_back(connection, fit, head.status < FIRST_FAILURE)
             return response
         stream = connection.stream
         if stream is None:
             raise AssertionError("a response without a stream")
         context.endless = head.event_stream
+        if head.event_stream and head.status < FIRST_FAILURE:
+            state.settle_early(connection)  # it may last for hours; its permit is not held that long
         patience = self.timeouts.stream_idle if head.event_stream else self.timeouts.read
         return ResponseBody(context, stream, head, rest, patience, partial(state.give_back, connection))
 
@@ -119,12 +134,12 @@ class ProxyApp:
         )
 
 
-def refuse(context: RequestContext, start_response: StartResponse) -> Body:
+def refuse(context: RequestContext, start_response: StartResponse, retry_after: Callable[[], int] = int) -> Body:
     """The one door for every refusal: status, JSON body and nothing else of what happened."""
     answer = ANSWERS[context.reason]
     body = answer.body
     fields = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     if context.reason is Reason.NO_BACKEND:
-        fields.append(("Retry-After", "1"))
+        fields.append(("Retry-After", str(max(1, retry_after()))))
     start_response(answer.status_line, fields)
     return [body]

@@ -8,6 +8,7 @@ from aegis.http1.chunked import ChunkError, ChunkReader
 from aegis.http1.framing import NO_BODY_STATUSES
 from aegis.net.deadlines import NEVER
 from aegis.net.stream import PIECE
+from aegis.pool.breaker import FIRST_FAILURE
 from aegis.reasons import BackendError, DeadlinePassedError, Reason
 
 if TYPE_CHECKING:
@@ -22,12 +23,13 @@ ANY_TRAILER: Final = frozenset[bytes]()
 class ResponseBody:
     """A WSGI iterable over the rest of one response.
 
-    Pieces may be views into the shared buffer, valid until the taker waits for anything. `done(fit)` is called
-    once: with True when the message ended cleanly and its connection may serve another request. Raises BackendError
-    with `backend_aborted` when the backend breaks off, so that the client never gets a clean end.
+    Pieces may be views into the shared buffer, valid until the taker waits for anything. `done(fit, succeeded)` is
+    called once: fit when the message ended cleanly and its connection may serve another request; succeeded as
+    `BackendState.give_back` wants it. Raises BackendError with `backend_aborted` when the backend breaks off, so that
+    the client never gets a clean end.
     """
 
-    __slots__ = ("_context", "_done", "_fit", "_head", "_read_timeout", "_rest", "_stream")
+    __slots__ = ("_context", "_done", "_fit", "_head", "_read_timeout", "_rest", "_stream", "_succeeded")
 
     def __init__(
         self,
@@ -36,15 +38,17 @@ class ResponseBody:
         head: "Head",
         rest: bytes,
         read_timeout: float,
-        done: Callable[[bool], None],
+        done: Callable[[bool, bool | None], None],
     ) -> None:
         self._context = context
         self._stream = stream
         self._head = head
         self._rest = rest
         self._read_timeout = read_timeout
-        self._done: Callable[[bool], None] | None = done
+        self._done: Callable[[bool, bool | None], None] | None = done
         self._fit = False
+        # Until the end is seen: a client that leaves says nothing of the backend, but a 5xx was said already.
+        self._succeeded = False if head.status >= FIRST_FAILURE else None
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
         try:
@@ -54,21 +58,21 @@ class ResponseBody:
                 yield from self._counted(self._head.framing.length)
             else:
                 yield from self._until_close()
-        except OSError as error:
-            raise _aborted(str(error)) from error
-        except ChunkError as error:
-            raise _aborted(str(error)) from error
+        except (OSError, ChunkError) as error:
+            raise self._aborted(str(error)) from error
         except DeadlinePassedError as late:
-            raise _aborted(f"no byte for {self._read_timeout:g} s") from late
+            raise self._aborted(f"no byte for {self._read_timeout:g} s") from late
 
     def close(self) -> None:
         """Give the connection back, or close it when the message was not read to its end."""
         if self._done is not None:
             done, self._done = self._done, None
-            done(self._fit)
+            done(self._fit, self._succeeded)
 
     def _finish(self, *, clean: bool) -> None:
         self._fit = clean and self._head.reusable
+        if self._succeeded is None:
+            self._succeeded = True
         self.close()
 
     def _counted(self, length: int) -> Iterator[bytes | memoryview]:
@@ -82,7 +86,7 @@ class ResponseBody:
         while left:
             piece = self._read(min(left, PIECE))
             if not piece:
-                raise _aborted(f"closed with {left} of {length} bytes to come")
+                raise self._aborted(f"closed with {left} of {length} bytes to come")
             left -= len(piece)
             if not left:
                 self._finish(clean=True)
@@ -103,7 +107,7 @@ class ResponseBody:
             # A copy: its pieces are sent one by one, and the shared buffer is anyone's after the first wait.
             data = bytes(self._read(SMALL))
             if not data:
-                raise _aborted("closed within a chunked body")
+                raise self._aborted("closed within a chunked body")
 
     def _until_close(self) -> Iterator[bytes | memoryview]:
         yield self._rest
@@ -121,9 +125,9 @@ class ResponseBody:
             self._context.waits_on = None
             stream.deadline = NEVER
 
-
-def _aborted(detail: str) -> BackendError:
-    return BackendError(Reason.BACKEND_ABORTED, detail)
+    def _aborted(self, detail: str) -> BackendError:
+        self._succeeded = False
+        return BackendError(Reason.BACKEND_ABORTED, detail)
 
 
 def at_hand(head: "Head", rest: bytes, method: str) -> tuple[list[bytes | memoryview], bool] | None:

@@ -19,15 +19,19 @@ from aegis.logs.writer import LogWriter, open_log
 from aegis.metrics.counters import Counters
 from aegis.metrics.window import LatencyWindow
 from aegis.net.deadlines import Deadlines
-from aegis.pool.backend import Backend, Backends, BackendState
+from aegis.pool.backend import Backend, BackendState
+from aegis.pool.backends import Backends
 from aegis.pool.balancer import WeightedRoundRobin
+from aegis.pool.breaker import Breaker
+from aegis.pool.health import Health
+from aegis.pool.prober import Prober
 from aegis.proxy.app import ProxyApp
 from aegis.proxy.attempt import Timeouts
 from aegis.ratelimit.limiter import Limiter
 from aegis.ratelimit.recorder import Recorder
 from aegis.ratelimit.ticks import AdaptiveLoop, Watch
 from aegis.security.addresses import Network, networks_opened_for
-from aegis.service.jobs import job_table
+from aegis.service.jobs import job_table, probe_jobs
 from aegis.service.observe import Observed, Observer
 from aegis.service.stack import build_stack
 from aegis.transport.connection import DialSettings
@@ -42,6 +46,7 @@ class Parts:
 
     config: Config
     backends: Backends
+    prober: Prober
     deadlines: Deadlines
     application: WsgiApp
     request_heads: RequestHeads
@@ -99,17 +104,19 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
     deadlines = Deadlines()
     request_heads, response_heads = RequestHeads(), ResponseHeads()
     writer = LogWriter(_log_descriptor(config), ThreadPool(1))
-    states = Backends([_state(backend, config, deadlines) for backend in backends])
+    events = Events()
+    states = Backends([make_state(backend, config, deadlines) for backend in backends], events)
+    prober = Prober(states, config.health_check, events)
     transport = config.transport
     timeouts = Timeouts(transport.response_header_timeout, transport.read_timeout, transport.stream_idle_timeout)
-    events = Events()
     counters = Counters(config.server.allowed_methods)
     limiter = Limiter(config.rate_limit, monotonic, partial(tell_of_client, events))
     recorder = Recorder(config.adaptive.record)
     adaptive = _adaptive_loop(config, states, limiter, events, recorder, counters)
     lateness: dict[str, float] = {}
     observer = Observer(config, Observed(states, limiter, adaptive, counters, writer, events, lateness))
-    proxy = ProxyApp(WeightedRoundRobin(states), response_heads, timeouts)
+    retry_after = partial(states.retry_after, config.health_check.interval)
+    proxy = ProxyApp(WeightedRoundRobin(states), response_heads, timeouts, retry_after=retry_after)
 
     def rotate() -> None:
         request_heads.memo.rotate()
@@ -118,6 +125,7 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
     return Parts(
         config=config,
         backends=states,
+        prober=prober,
         deadlines=deadlines,
         application=build_stack(proxy.__call__, config, limiter, writer.put, counters.ended),
         request_heads=request_heads,
@@ -136,9 +144,11 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
                 rotate=rotate,
                 flush=writer.flush,
                 purge=partial(limiter.purge, gevent.idle),  # gives way to requests between slices
+                breakers=states.tick,
                 decide=adaptive.tick,
                 record=recorder.flush,
                 observe=partial(observer.tick, partial(gevent.sleep, 0.001)),
+                probes=probe_jobs(states, prober),
             ),
             lateness,
         ),
@@ -177,13 +187,15 @@ def _log_descriptor(config: Config) -> int:
     return open_log(config.logging.file)
 
 
-def _state(backend: Backend, config: Config, deadlines: Deadlines) -> BackendState:
+def make_state(backend: Backend, config: Config, deadlines: Deadlines) -> BackendState:
+    """A backend as it begins: eligible, its breaker closed, nothing connected."""
     transport = config.transport
     dial = DialSettings(backend.addresses, transport.connect_timeout, deadlines)
     pool = open_pool(
         backend.url, dial, max_idle=transport.max_idle_per_backend, idle_timeout=transport.idle_conn_timeout
     )
-    return BackendState(backend, pool, config.metrics)
+    breaker, health = Breaker(config.circuit_breaker), Health(config.health_check)
+    return BackendState(backend, pool, config.metrics, breaker, health)
 
 
 def _wire_settings(config: Config, max_connections: int) -> WireSettings:

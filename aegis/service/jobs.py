@@ -1,17 +1,22 @@
 """The one table of all that runs beside requests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 from aegis.background import Job
 from aegis.config.schema import Config
 from aegis.net.deadlines import sweep_interval
+from aegis.pool.backend import BackendState
+from aegis.pool.prober import Prober
 
 MEMO_ROTATION: Final = 60.0
 LOG_BATCH: Final = 0.1
 RECORD_BATCH: Final = 0.5
 LOOK: Final = 1.0
 """Most seconds from one snapshot to the next; a dashboard that repaints more often gets them more often."""
+PROBE_JITTER: Final = 0.1
+"""Share of the interval: probes of many proxies and backends do not fall into step."""
 
 
 def job_table(
@@ -21,9 +26,11 @@ def job_table(
     rotate: Callable[[], None],
     flush: Callable[[], None],
     purge: Callable[[], None],
+    breakers: Callable[[], None],
     decide: Callable[[], None],
     record: Callable[[], None],
     observe: Callable[[], None],
+    probes: Iterable[Job],
 ) -> tuple[Job, ...]:
     """Every job with its interval in seconds."""
     server, transport = config.server, config.transport
@@ -40,7 +47,23 @@ def job_table(
         Job("rotate memos", MEMO_ROTATION, rotate),
         Job("write logs", LOG_BATCH, flush),
         Job("purge buckets", config.rate_limit.cleanup_interval, purge),
+        Job("breakers", sweep_interval((config.circuit_breaker.open_timeout,)), breakers),
         Job("adaptive", config.adaptive.evaluation_interval, decide),
         Job("write record", RECORD_BATCH, record),
         Job("observe", min(LOOK, config.tui.refresh_interval), observe),
+        *probes,
+    )
+
+
+def probe_jobs(states: Iterable[BackendState], prober: Prober) -> tuple[Job, ...]:
+    """One job a backend: the first probe at once, then from start to start."""
+    return tuple(
+        Job(
+            f"probe {state.backend.name}",
+            prober.section.interval,
+            partial(prober.probe, state),
+            jitter=PROBE_JITTER,
+            first=0.0,
+        )
+        for state in states
     )

@@ -17,7 +17,7 @@ from aegis.logs.writer import LogWriter
 from aegis.metrics.counters import Counters
 from aegis.metrics.snapshot import Board, Snapshot
 from aegis.metrics.window import Percentiles
-from aegis.pool.backend import Backends
+from aegis.pool.backends import Backends
 from aegis.ratelimit.limiter import Limiter
 from aegis.ratelimit.ticks import AdaptiveLoop
 from aegis.service import views

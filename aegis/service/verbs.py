@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from aegis.control import Reloaded, VerbError
 from aegis.events import Event, Events, Kind
 from aegis.metrics.snapshot import Board, Snapshot
-from aegis.pool.backend import Backends, BackendState
+from aegis.pool.backend import BackendState
+from aegis.pool.backends import Backends
 
 
 def no_reload() -> Reloaded:

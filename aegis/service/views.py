@@ -7,6 +7,8 @@ from aegis.config.schema import Config
 from aegis.metrics.snapshot import BackendView, ConnectionsView, LimiterView
 from aegis.metrics.window import Percentiles
 from aegis.pool.backend import BackendState
+from aegis.pool.breaker import State
+from aegis.pool.health import Condition
 from aegis.ratelimit.limiter import Limiter
 from aegis.wire.server import Server
 
@@ -19,21 +21,13 @@ def is_drained(state: BackendState) -> bool:
     return state.drained or state.backend.weight == 0
 
 
-def is_eligible(state: BackendState) -> bool:
-    """Whether it may be picked."""
-    return state.effective_weight > 0
-
-
-def health_of(state: BackendState) -> str:
-    """`up`, `down`, or `unknown` before the first probe result."""
-    return "unknown" if state.healthy else "down"
-
-
 def why_not(state: BackendState) -> str:
     """Why it may not be picked, in words; "" when it may."""
     if is_drained(state):
         return "drained"
-    return "" if state.healthy else "down"
+    if not state.healthy:
+        return f"down ({state.health_error})" if state.health_error else "down"
+    return "" if state.breaker.admits else f"breaker {state.breaker.state}"
 
 
 def missing(stage: str, states: Sequence[BackendState]) -> str:
@@ -45,30 +39,32 @@ def missing(stage: str, states: Sequence[BackendState]) -> str:
         return "not listening yet"
     if stage != "serving":
         return "stopping"
-    if any(map(is_eligible, states)):
+    if unprobed := [state.backend.name for state in states if state.health.condition is Condition.UNKNOWN]:
+        return f"the first probe is not over: {', '.join(unprobed)}"
+    if any(state.eligible for state in states):
         return ""
     return "no backend is eligible: " + ", ".join(f"{state.backend.name} {why_not(state)}" for state in states)
 
 
 def backend_view(state: BackendState, latency: Percentiles, history: Sequence[float]) -> BackendView:
     """One backend. latency: as computed last; history: of its P95, the oldest first."""
-    backend, pool = state.backend, state.connections
+    backend, pool, breaker = state.backend, state.connections, state.breaker
     return BackendView(
         name=backend.name,
         url=backend.url,
         addresses=tuple(map(str, backend.addresses)),
         weight=backend.weight,
         share=state.share,
-        health=health_of(state),
-        health_error="",
-        breaker="closed",
-        breaker_opens_in=None,
+        health=str(state.health.condition),
+        health_error=state.health_error,
+        breaker=str(breaker.state),
+        breaker_opens_in=breaker.half_open_in() if breaker.state is State.OPEN else None,
         drained=is_drained(state),
-        eligible=is_eligible(state),
+        eligible=state.eligible,
         in_flight=state.in_flight,
         connections=state.in_flight + len(pool.idle()),
         requests=pool.num_requests,
-        errors=0,
+        errors=state.failures,
         p50_ms=latency.p50_ms,
         p95_ms=latency.p95_ms,
         p99_ms=latency.p99_ms,

@@ -32,6 +32,10 @@ class DialSettings:
         self.connect_timeout = connect_timeout
         self.deadlines = deadlines
 
+    def at(self, addresses: tuple[Address, ...]) -> "DialSettings":
+        """The same toward other addresses."""
+        return DialSettings(addresses, self.connect_timeout, self.deadlines)
+
 
 def dial(settings: DialSettings) -> socket.socket:
     """Connect to the first vetted address that answers. Raises OSError with the last one's error.
@@ -63,6 +67,9 @@ class _Exchanging:
 
     dial_settings: DialSettings  # set by the pool, right after the connection is made
     stream: Stream | None = None
+
+    permit = 0
+    """What the backend's breaker gave to the request that has this connection; kept here by `pool`."""
 
     on_idle_event: Callable[[], None] | None = None
     """Called while the connection is parked and its socket turns readable or its time is over; set by the pool."""

@@ -57,6 +57,7 @@ class _BackendPool:
     """What the pool's queue holds."""
     pool: Any
     num_requests: int
+    num_connections: int
 
     def take(self) -> Connection:
         """A parked connection, or a new one that is not connected yet."""
@@ -77,10 +78,25 @@ class _BackendPool:
         connection.on_idle_event = partial(self.drop, connection)
         return connection
 
+    def open_apart(self) -> Connection:
+        """A connection of nobody's request, such as a probe's: neither counted nor ever parked. Raises BackendError."""
+        connection: Connection = self._new_conn()  # type: ignore[attr-defined]
+        self.num_connections -= 1
+        connection.dial_settings = self.dial_settings
+        try:
+            connection.open()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
     def park(self, connection: Connection) -> None:
-        """Give a connection back for the next request; closes it when `max_idle_per_backend` are parked."""
+        """Give a connection back for the next request; closes it when `max_idle_per_backend` are parked.
+
+        One that was dialled by other settings leads to an address that is no longer pinned: it is closed too.
+        """
         stream, places = connection.stream, self.places
-        if stream is None or len(places) >= self.most_parked:
+        if stream is None or len(places) >= self.most_parked or connection.dial_settings is not self.dial_settings:
             connection.close()
             return
         # A backend that closes an idle connection, or sends unasked, makes the watcher fire: it leaves the pool then
@@ -101,6 +117,20 @@ class _BackendPool:
         connection.close()
         if len(self.places) < self.most_parked:
             self.places.insert(0, None)
+
+    def redial(self, settings: DialSettings) -> None:
+        """Dial by these settings from now on; nothing that was dialled by others serves another request."""
+        self.dial_settings = settings
+        self._close_idle()
+
+    def retire(self) -> None:
+        """The backend is gone from the pool: park nothing any more. What is in flight ends as it likes."""
+        self.most_parked = 0
+        self._close_idle()
+
+    def _close_idle(self) -> None:
+        for connection in self.idle():
+            self.drop(connection)
 
     def idle(self) -> list[Connection]:
         """The parked connections."""

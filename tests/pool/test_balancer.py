@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aegis.pool.backend import Backend, Backends, BackendState
+from aegis.pool.backend import Backend, BackendState
+from aegis.pool.backends import Backends
 from aegis.pool.balancer import WeightedRoundRobin
 
 weights = st.lists(st.integers(0, 20), min_size=1, max_size=6).filter(any)

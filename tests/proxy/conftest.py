@@ -8,7 +8,8 @@ import pytest
 from aegis.http1.request_head import RequestHeads
 from aegis.http1.response_head import ResponseHeads
 from aegis.net.deadlines import Deadlines
-from aegis.pool.backend import Backend, Backends, BackendState
+from aegis.pool.backend import Backend, BackendState
+from aegis.pool.backends import Backends
 from aegis.pool.balancer import WeightedRoundRobin
 from aegis.proxy.app import ProxyApp
 from aegis.proxy.attempt import Timeouts
@@ -16,6 +17,7 @@ from aegis.transport.connection import DialSettings
 from aegis.transport.connection_pool import open_pool
 from aegis.transport.resolver import Address
 from aegis.wire.server import Server, WireSettings, open_listener
+from tests.support.clock import ManualClock
 from tests.support.ports import loopback_host
 
 
@@ -30,7 +32,8 @@ class Proxied:
         scheme, _, rest = url.partition("://")
         backend = Backend("one", scheme, rest.partition(":")[0], port, 1, (Address(host, port),))
         self.state = BackendState(backend, self.pool)
-        app = ProxyApp(WeightedRoundRobin(Backends([self.state])), ResponseHeads(), Timeouts(*timeouts))
+        self.backends = Backends([self.state])
+        app = ProxyApp(WeightedRoundRobin(self.backends), ResponseHeads(), Timeouts(*timeouts))
         listener = open_listener(loopback_host(), 0)
         settings = WireSettings(10.0, 10.0, 10.0, 8192, 1 << 24, 100)
         self.server = Server(listener, app, settings, deadlines, RequestHeads())
@@ -61,3 +64,8 @@ def proxy():
     yield make
     for each in made:
         each.close()
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()

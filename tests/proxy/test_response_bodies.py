@@ -33,7 +33,10 @@ class Backend:
         self.stream = Stream(_socket.socket(fileno=ours.detach()), self.deadlines)
         self.ends = []
         self.context = request()
-        self.body = ResponseBody(self.context, self.stream, parsed, rest, patience, self.ends.append)
+        self.body = ResponseBody(self.context, self.stream, parsed, rest, patience, self.end)
+
+    def end(self, fit, succeeded):
+        self.ends.append((fit, succeeded))
 
     def collect(self):
         """All of the body; the pieces are views that live until the next one."""
@@ -70,7 +73,7 @@ def test_a_body_is_read_to_its_exact_end_and_the_connection_given_back_once(pars
         backend.peer.sendall(more)
         assert backend.collect() == data
         backend.body.close()
-        assert backend.ends == [fit]
+        assert backend.ends == [(fit, True)]
 
 
 def test_a_body_until_the_close_ends_with_it_and_the_connection_is_done():
@@ -78,7 +81,7 @@ def test_a_body_until_the_close_ends_with_it_and_the_connection_is_done():
         backend.peer.sendall(b"lo")
         backend.peer.close()
         assert backend.collect() == b"hello"
-        assert backend.ends == [False]
+        assert backend.ends == [(False, True)]
 
 
 def test_a_large_body_comes_whole_in_pieces_of_bounded_size():
@@ -91,7 +94,7 @@ def test_a_large_body_comes_whole_in_pieces_of_bounded_size():
             got += piece
         sending.get(timeout=5)
         assert got == data
-        assert backend.ends == [True]
+        assert backend.ends == [(True, True)]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +119,7 @@ def test_a_backend_that_breaks_off_or_errs_never_gives_a_clean_end(parsed, rest,
             backend.collect()
         assert caught.value.reason is Reason.BACKEND_ABORTED
         backend.body.close()
-        assert backend.ends == [False]
+        assert backend.ends == [(False, False)]
 
 
 @pytest.mark.parametrize("parsed", [LENGTH, CHUNKED, CLOSE])
@@ -144,7 +147,18 @@ def test_a_body_that_is_not_read_to_its_end_costs_the_connection():
         next(iterator)
         backend.body.close()
         backend.body.close()
-        assert backend.ends == [False]
+        assert backend.ends == [(False, None)]
+
+
+@pytest.mark.parametrize("more", [b"0123456789", b"01234"])
+def test_the_body_of_a_5xx_is_a_failure_however_it_ends(more):
+    with Backend(head("Content-Length: 10", line="HTTP/1.1 503 Busy"), more) as backend:
+        iterator = iter(backend.body)
+        next(iterator)
+        if len(more) == 10:
+            list(iterator)
+        backend.body.close()
+        assert [succeeded for _, succeeded in backend.ends] == [False]
 
 
 def test_the_head_can_go_out_before_the_body_comes():

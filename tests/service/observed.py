@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 from aegis.config.load import load_text
 from aegis.pool.backend import Backend
+from aegis.pool.health import Condition
 from aegis.service.build import build
 from aegis.service.observe import Observed, Observer
 from aegis.transport.resolver import Address
@@ -39,6 +40,8 @@ class Watched:
             self.clock,
         )
         self.observer.stage = "serving"
+        for state in parts.backends:
+            state.health.condition = Condition.UP  # the first round of probes is over
 
     def state(self, name):
         (found,) = [state for state in self.parts.backends if state.backend.name == name]

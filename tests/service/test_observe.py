@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from aegis.metrics.snapshot import Snapshot
+from aegis.pool.health import Condition
 from aegis.service.views import missing
 from tests.service.observed import CONFIG, Watched
 
@@ -129,12 +130,33 @@ def test_ready_is_listening_and_not_stopping(watched, stage, words):
 
 def test_not_ready_without_an_eligible_backend_and_the_words_say_why_of_each(watched):
     watched.state("a").set_drained(drained=True)
-    watched.state("b").set_healthy(healthy=False)
+    for _ in range(3):
+        watched.parts.prober.note(watched.state("b"), "refused")
     assert (
-        missing("serving", watched.parts.backends.states) == "no backend is eligible: a drained, b down, idle drained"
+        missing("serving", watched.parts.backends.states)
+        == "no backend is eligible: a drained, b down (refused), idle drained"
     )
     watched.state("a").set_drained(drained=False)
     assert missing("serving", watched.parts.backends.states) == ""
+
+
+def test_not_ready_before_the_first_round_of_probes_is_over():
+    watched = Watched()
+    for state in watched.parts.backends:
+        state.health.condition = Condition.UNKNOWN
+    assert missing("serving", watched.parts.backends.states) == "the first probe is not over: a, b, idle"
+
+
+def test_a_backend_is_shown_with_its_breaker_and_its_failures(watched):
+    state = watched.state("a")
+    for _ in range(5):
+        state._settle(state.breaker.epoch, False)
+    view = watched.view("a")
+    assert (view.breaker, view.errors, view.eligible) == ("open", 5, False)
+    assert 29 < view.breaker_opens_in <= 30
+    assert watched.view("b").breaker_opens_in is None
+    watched.state("b").set_drained(drained=True)
+    assert "a breaker open" in missing("serving", watched.parts.backends.states)
 
 
 # what only a look can tell
