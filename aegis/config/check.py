@@ -171,12 +171,12 @@ def _rates(config: Config) -> Iterator[Fault]:
     lowest, highest = plain(loop.min_rate), plain(loop.max_rate)
     if loop.min_rate > loop.max_rate:
         yield Fault("adaptive.min_rate", f"must be at most adaptive.max_rate ({highest})", ("adaptive.max_rate",))
-    elif loop.enabled and rate < loop.min_rate:
+    elif rate < loop.min_rate:
         words = f"must be at least adaptive.min_rate ({lowest}); raise it or lower adaptive.min_rate"
-        yield Fault("rate_limit.requests_per_second", words, ("adaptive.min_rate", "adaptive.enabled"))
-    elif loop.enabled and rate > loop.max_rate:
+        yield Fault("rate_limit.requests_per_second", words, ("adaptive.min_rate",))
+    elif rate > loop.max_rate:
         words = f"must be at most adaptive.max_rate ({highest}); lower it or raise adaptive.max_rate"
-        yield Fault("rate_limit.requests_per_second", words, ("adaptive.max_rate", "adaptive.enabled"))
+        yield Fault("rate_limit.requests_per_second", words, ("adaptive.max_rate",))
 
 
 def _security(config: Config) -> Iterator[Fault]:

@@ -8,6 +8,9 @@ import _socket
 import contextlib
 import socket
 from collections.abc import Callable
+from fcntl import ioctl
+from sys import byteorder
+from termios import TIOCOUTQ
 from time import monotonic
 from typing import Any, Final
 
@@ -15,6 +18,7 @@ from gevent import getcurrent
 from gevent.hub import get_hub
 
 from aegis.net.deadlines import NEVER, Deadlines
+from aegis.net.pace import Pace
 from aegis.reasons import ClientGoneError, DeadlinePassedError
 
 READ: Final = 1
@@ -51,7 +55,7 @@ def _empty_outbox() -> None:
         except OSError:
             continue  # the peer is gone: the reader of this stream is told by the kernel too
         if sent != len(data):
-            stream.keep_sending(data[sent:], now)
+            stream.keep_sending(data, sent, now)
 
 
 class Stream:
@@ -69,12 +73,15 @@ class Stream:
         "_deadlines",
         "_draining",
         "_hub",
+        "_pacing",
+        "_shelved",
         "_stall",
         "_watcher",
         "_write_watcher",
         "armed",
         "deadline",
         "on_event",
+        "pace",
         "pending",
         "reader",
         "recv",
@@ -100,7 +107,10 @@ class Stream:
         self.wide = False
         self.pending = b""  # to be sent at the end of this turn, or as soon as the kernel takes it
         self.sent_at = 0.0  # when the last bytes were handed to the kernel
+        self.pace: Pace | None = None  # of the body under way; whoever begins one takes the last one's off
+        self._pacing = False  # a wait for the peer to take bytes is under way
         self._draining = False
+        self._shelved = NEVER  # the deadline that was in force when draining began
         self._stall = 0.0  # seconds in which the peer must take what the kernel did not
         self._hub = hub
         self.armed = False
@@ -207,62 +217,87 @@ class Stream:
                 self._hub.loop.run_callback(_empty_outbox)
             _outbox.append(self)
 
-    def keep_sending(self, rest: bytes, now: float) -> None:
-        """In the hub: what the kernel did not take at once follows when it does."""
-        self.pending = rest
-        self._draining = True
-        self.deadline = min(self.deadline, now + self._stall)
+    def keep_sending(self, data: bytes, sent: int, now: float) -> None:
+        """In the hub: what the kernel did not take at once follows when it does. sent: bytes of `data` it took."""
+        self.pending = data[sent:]
+        self._draining = self._pacing = True
+        pace = self.pace = Pace(self._stall)
+        pace.accepted = sent
+        pace.begin(now)
+        self._shelved, self.deadline = self.deadline, pace.due
         self._writes().start(self._drain)
 
     def _drain(self) -> None:
         """In the hub: the kernel takes bytes again."""
         try:
-            self.pending = self.pending[self.send(self.pending) :]
+            sent = self.send(self.pending)
         except BlockingIOError:
             return
         except OSError:
-            self.pending = b""
+            sent = len(self.pending)  # nobody is there to take the rest
+        self.pending = self.pending[sent:]
+        pace = self.pace
+        if pace is not None:
+            pace.took(self.now())
+            pace.accepted = sent + (pace.accepted or 0)
         if not self.pending:
             self._stop_draining()
 
     def _stop_draining(self) -> None:
-        self._draining = False
+        self._draining = self._pacing = False
         self._write_watcher.stop()
+        pace = self.pace
+        if pace is not None and self.deadline == pace.due:
+            # What bounded the wait for the peer's next word goes on, later by the time that the last word took.
+            self.deadline = self._shelved + self.now() - pace.begun
 
     def _writes(self) -> Any:
         if self._write_watcher is None:
             self._write_watcher = self._hub.loop.io(self.sock.fileno(), WRITE)
         return self._write_watcher
 
-    def send_all(self, data: bytes | memoryview, stall: float) -> None:
-        """Send everything. `stall`: seconds one wait for room may last. Raises OSError, DeadlinePassedError."""
+    def send_all(self, data: bytes | memoryview, stall: float, sent: int | None = None) -> None:
+        """Send everything. Raises OSError, DeadlinePassedError.
+
+        stall: seconds that may pass without a byte taken. sent: bytes of the body so far, `data` among them, when it
+        has to move at the lowest rate besides.
+        """
         if self.pending:
             data, self.pending = b"".join((self.pending, data)), b""
             if self._draining:
                 self._stop_draining()
         try:
-            sent = self.send(data)
+            taken = self.send(data)
         except BlockingIOError:
-            sent = 0
+            taken = 0
         self.sent_at = monotonic()
-        if sent != len(data):
+        if taken != len(data):
             # A view may be of the shared buffer, which others fill while we wait.
-            rest = memoryview(data)[sent:] if isinstance(data, bytes) else memoryview(bytes(data[sent:]))
-            self._send_rest(rest, stall)
+            rest = memoryview(data)[taken:] if isinstance(data, bytes) else memoryview(bytes(data[taken:]))
+            self._send_rest(rest, stall, sent)
 
-    def _send_rest(self, view: memoryview, stall: float) -> None:
-        before = self.deadline
+    def _send_rest(self, view: memoryview, stall: float, sent: int | None) -> None:
+        before, now = self.deadline, self.now()
+        pace = self.pace
+        if pace is None or pace.stall != stall:
+            pace = self.pace = Pace(stall)
+        pace.begin(now)
+        self._pacing = True
+        self.deadline = pace.due
         try:
             while view:
-                self.deadline = self.now() + stall
+                pace.accepted = None if sent is None else sent - len(view)
                 self.wait_write()
+                now = self.now()
+                pace.took(now)
                 try:
                     view = view[self.send(view) :]
                 except BlockingIOError:
                     continue
         finally:
+            self._pacing = False
             self.deadline = before
-        self.sent_at = monotonic()
+        self.sent_at = now
 
     def wait_write(self) -> None:
         """Wait until the socket takes bytes again. Raises as wait_read does."""
@@ -291,14 +326,26 @@ class Stream:
 
     def expire(self) -> None:
         """Run by the hub for a late stream: end the wait, or tell the owner when nobody waits."""
-        if self.deadline > self.now():
+        now, pace = self.now(), self.pace
+        if self.deadline > now:
             return
+        objection = ""
+        # Only a look that is due is no end: others may have set a nearer or later deadline in the meantime.
+        if self._pacing and pace is not None and self.deadline == pace.due:
+            objection = pace.objection(now, self._queued())
+            if not objection:
+                self.deadline = pace.due
+                return
         self.deadline = NEVER
         if self.reader is None and self.writer is None:
             if self.on_event is not None:
                 self.on_event()
             return
-        self.throw(DeadlinePassedError())
+        self.throw(DeadlinePassedError(objection))
+
+    def _queued(self) -> int:
+        """Bytes that the kernel holds and the peer has not acknowledged."""
+        return int.from_bytes(ioctl(self.sock, TIOCOUTQ, b"\0\0\0\0"), byteorder)
 
     def throw(self, error: BaseException) -> None:
         """End the waits of this stream with `error`. Only from a hub callback, never from another greenlet."""
@@ -324,6 +371,7 @@ class Stream:
         """Close the socket and its watchers. A second call does nothing."""
         self._deadlines.streams.discard(self)
         self.on_event = None
+        self._pacing = False
         if self.pending:
             with contextlib.suppress(OSError):
                 self.send(self.pending)  # said in this very turn

@@ -105,8 +105,8 @@ class Exchange:
             self._abort()
         except (ClientGoneError, OSError) as error:
             self._fail(Reason.CLIENT_GONE, str(error))
-        except DeadlinePassedError:
-            self._fail(Reason.CLIENT_SLOW, "the client took nothing for too long")
+        except DeadlinePassedError as late:
+            self._fail(Reason.CLIENT_SLOW, str(late))
             self.stream.reset_on_close()  # what the kernel still holds for this reader is let go at once
         except Refused as refusal:
             self._fail(refusal.reason, refusal.detail)
@@ -141,6 +141,7 @@ class Exchange:
         context, fields, status = self.context, self._fields, self._status
         context.status = int(status[:3])
         self._head_sent = True
+        self.stream.pace = None  # that of an answer before this one
         self._no_body = context.method == "HEAD" or status[:3] in _NO_BODY
         if isinstance(fields, Head):
             wire, has_date, declared = fields.wire, fields.has_date, fields.framing.length
@@ -221,7 +222,7 @@ class Exchange:
                 parts.append(body)
                 if self._left is not None and self._left != length:
                     raise AssertionError("Content-Length and body disagree")
-        self.stream.send_all(b"".join(parts), self.write_timeout)
+        self.stream.send_all(b"".join(parts), self.write_timeout, self.context.bytes_out)
 
     def _send_pieces(self, result: "Iterable[bytes | memoryview]") -> None:
         """Pieces leave as they come. An empty first one sends the head alone: the body may take its time."""
@@ -255,7 +256,7 @@ class Exchange:
             self.stream.widen()
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         if len(data):
-            self.stream.send_all(data, self.write_timeout)
+            self.stream.send_all(data, self.write_timeout, self.context.bytes_out)
 
     def _count(self, length: int) -> None:
         self.context.bytes_out += length
@@ -266,7 +267,7 @@ class Exchange:
 
     def _end(self) -> None:
         if self._chunked:
-            self.stream.send_all(LAST_CHUNK, self.write_timeout)
+            self.stream.send_all(LAST_CHUNK, self.write_timeout, self.context.bytes_out)
         if self._left and not self._no_body:
             raise _AbortError
 

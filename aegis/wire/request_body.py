@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterator
 from aegis.http1.chunked import ChunkError, ChunkReader
 from aegis.http1.framing import Framing
 from aegis.net.deadlines import NEVER
+from aegis.net.pace import LOWEST_RATE
 from aegis.net.stream import PIECE, Stream
 from aegis.reasons import ClientGoneError, DeadlinePassedError, Reason, Refused
 
 CHUNKED_PIECE = 64 * 1024
-LOWEST_RATE = 1024
-"""Bytes per second of waiting that a body must bring once that took longer than `read_timeout`."""
 
 
 class RequestBody:

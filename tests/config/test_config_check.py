@@ -91,10 +91,15 @@ def test_weights_are_zero_or_more_with_one_above_zero():
     assert len(messages(pair.format(0, -1))) == len(messages(pair.format(1, 1001))) == 1
 
 
-def test_the_rate_lies_between_the_bounds_of_the_adaptive_loop_while_that_runs():
+def test_the_rate_lies_between_the_bounds_of_the_adaptive_loop_whether_it_runs_or_not():
+    # Switched on at run time by a reload, the loop must find a rate that it may have.
     assert "raise adaptive.max_rate" in messages(BACKENDS + "rate_limit: {requests_per_second: 501}")[0]
     assert "lower adaptive.min_rate" in messages(BACKENDS + "rate_limit: {requests_per_second: 9}")[0]
-    assert accepted("rate_limit: {requests_per_second: 501}\nadaptive: {enabled: false}")
+    for enabled in ("true", "false"):
+        loop = f"adaptive: {{enabled: {enabled}"
+        assert len(messages(BACKENDS + "rate_limit: {requests_per_second: 501}\n" + loop + "}")) == 1
+        assert len(messages(BACKENDS + "rate_limit: {requests_per_second: 9}\n" + loop + "}")) == 1
+        assert accepted("rate_limit: {requests_per_second: 501}\n" + loop + ", max_rate: 501}")
     assert accepted("rate_limit: {requests_per_second: 501}\nadaptive: {max_rate: 501}")
 
 
