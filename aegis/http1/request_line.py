@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from aegis.reasons import Reason, Refused
-from aegis.security.validation import folded_host
+from aegis.security.validation import LONGEST_METHOD, folded_host
 
 TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 VERSIONS: Final = frozenset({b"HTTP/1.1", b"HTTP/1.0"})
@@ -20,6 +20,7 @@ MOST_GLIMPSED: Final = 2048
 
 _VISIBLE: Final = bytes(range(0x21, 0x7F))
 PLAIN: Final = _VISIBLE.replace(b"#", b"")
+_VERSION: Final = re.compile(rb"[A-Za-z]{1,8}/\d{1,2}(?:\.\d{1,2})?")
 _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::(\d{1,5}))?")
 _ABSOLUTE: Final = re.compile(rb"(https?)://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
 _DEFAULT_PORTS: Final = {b"http": b"80", b"https": b"443"}
@@ -33,20 +34,36 @@ def split(line: bytes) -> tuple[str, bytes, bytes]:
         raise Refused(Reason.BAD_REQUEST_LINE, "not three parts between single spaces")
     method, target, version = parts
     if version not in VERSIONS:
-        raise Refused(Reason.BAD_REQUEST_LINE, f"version {version[:20]!r}")
+        # [SECURITY] LogHygiene: quoted only if it is one; a query with a space in it ends where a version should be.
+        quoted = f" {version[:20]!r}" if _VERSION.fullmatch(version) else ""
+        raise Refused(Reason.BAD_REQUEST_LINE, f"no version we speak{quoted}")
     return check_method(method), target, version
 
 
 def glimpse(data: bytes) -> tuple[str, bytes]:
     """(method, target) of a head that was refused, as far as they can be told: `-` and nothing otherwise.
 
-    The method decides whether the refusal has a body; both are logged.
+    The method decides whether the refusal has a body; both are logged, the target without what is secret in it.
     """
     method, _, rest = data[:MOST_GLIMPSED].lstrip(b"\r\n").partition(b" ")
     if not TOKEN.fullmatch(method):
         return "-", b""
     target = rest.partition(b"\r")[0].partition(b" ")[0]
-    return method.decode(), b"" if target.translate(None, _VISIBLE) else target
+    shown = b"" if target.translate(None, _VISIBLE) else without_secrets(target)
+    return method[:LONGEST_METHOD].decode(), shown
+
+
+def without_secrets(target: bytes) -> bytes:
+    """A refused target as it may be logged: no query, no fragment, no userinfo.
+
+    [SECURITY] LogHygiene: `http://user:password@host/` is refused, and the password must not end in the log for it.
+    """
+    target = target.partition(b"?")[0].partition(b"#")[0]
+    if target.startswith(b"/"):
+        return target
+    scheme, mark, rest = target.rpartition(b"://")
+    authority, slash, path = rest.partition(b"/")
+    return b"".join((scheme, mark, authority.rpartition(b"@")[2], slash, path))
 
 
 def check_method(method: bytes) -> str:
@@ -71,7 +88,7 @@ def check_target(method: str, target: bytes, host: bytes) -> bytes:
     if target == b"*" and method == "OPTIONS":
         return target
     if method == "CONNECT":
-        return target  # authority form; the validation layer answers 405
+        return without_secrets(target)  # authority form; the validation layer answers 405
     return _origin_form(method, target, host)
 
 

@@ -11,6 +11,7 @@ from aegis.http1.framing import NO_BODY_STATUSES, Framing
 from aegis.http1.memo import Memo
 from aegis.security.forwarding import HOP_BY_HOP
 from aegis.security.headers import REPLACED, SECURITY_WIRE
+from aegis.security.masking import masked_text
 
 STATUS_LINE: Final = re.compile(rb"(HTTP/1\.[01]) ([1-5][0-9][0-9])(?: [^\x00\r\n]*)?")
 LARGEST_HEAD: Final = 64 * 1024
@@ -134,7 +135,7 @@ def _status(line: bytes) -> tuple[bytes, int]:
     """(version, status). [SECURITY] StatusLine: what llhttp lets pass is refused; the phrase is ours anyway."""
     match = STATUS_LINE.fullmatch(line)
     if match is None:
-        raise ResponseHeadError(f"status line {line[:40]!r}")
+        raise ResponseHeadError(masked_text(f"status line {line[:40]!r}"))  # it may echo who asked
     return match[1], int(match[2])
 
 

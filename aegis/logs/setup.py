@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from aegis.logs.lines import LONGEST_TEXT, json_line, text_line, timestamp
+from aegis.security.masking import masked_text
 
 # What every LogRecord carries; all else came through `extra` and is logged as a field.
 _STANDARD: Final = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
@@ -28,7 +29,8 @@ class LineHandler(logging.Handler):
         entry.update((key, value) for key, value in vars(record).items() if key not in _STANDARD)
         if record.exc_info and record.exc_info[0] is not None:
             text = logging.Formatter().formatException(record.exc_info)
-            entry["error"] = text[-LONGEST_TEXT * 2 :]  # the end of a traceback says what happened
+            # The end of a traceback says what happened.
+            entry["error"] = masked_text(text)[-LONGEST_TEXT * 2 :]
         return entry
 
 

@@ -1,6 +1,14 @@
 """Client addresses as they may be written down. Pure."""
 
+import re
 from ipaddress import IPv6Address, ip_address
+from typing import Final
+
+# Whatever may be an address: four numbers, or hexadecimal groups with at least two colons and perhaps an IPv4 tail.
+_CANDIDATE: Final = re.compile(
+    r"(?<![\w.])(?:(?:[0-9A-Fa-f]{0,4}:){2,7}(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{0,4})(?![\w:]|\.\d)"
+    r"|\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d))"
+)
 
 
 def unmapped(address: str) -> str:
@@ -23,3 +31,18 @@ def masked(address: str) -> str:
         return str(IPv6Address(prefix))
     first, second, *_ = address.split(".")
     return f"{first}.{second}.x.x"
+
+
+def masked_text(text: str) -> str:
+    """The text with every IP address in it masked: for words that others made, such as those of an exception.
+
+    [SECURITY] LogHygiene: nobody can tell which address of a traceback is a client's, so all of them are cut.
+    """
+    return _CANDIDATE.sub(_masked_match, text)
+
+
+def _masked_match(match: re.Match[str]) -> str:
+    try:
+        return masked(unmapped(match[0]))
+    except ValueError:
+        return match[0]  # a time of day, a version, a port behind a colon

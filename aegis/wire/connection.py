@@ -79,10 +79,10 @@ class Connection:
 
     __slots__ = ("exchange", "peer", "send_interim", "server", "state", "stream")
 
-    def __init__(self, sock: Any, address: tuple[Any, ...], server: "Server") -> None:
+    def __init__(self, sock: Any, peer: Peer, server: "Server") -> None:
         self.server = server
         self.stream = Stream(sock, server.deadlines)
-        self.peer: Peer = server.peer_of(address)
+        self.peer = peer
         self.exchange: Exchange | None = None  # the request under way
         self.state = State.FRESH
         self.send_interim = self._send_interim  # made once, not for each request

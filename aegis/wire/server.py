@@ -79,8 +79,12 @@ class Server(WSGIServer):
     def __repr__(self) -> str:
         return f"<Server {self.address} {len(self.connections)} connections>"
 
-    def do_read(self) -> tuple[_socket.socket, tuple[Any, ...]] | None:  # type: ignore[override]
-        """Accept one connection as a plain socket: gevent's own carries two watchers that nobody here needs."""
+    def do_read(self) -> tuple[_socket.socket, Peer] | None:  # type: ignore[override]
+        """Accept one connection as a plain socket: gevent's own carries two watchers that nobody here needs.
+
+        [SECURITY] LogHygiene: the peer stands in the place of its address, since gevent prints the arguments of what
+        fails.
+        """
         if self.open >= self.settings.max_connections and not self._make_room():
             return None
         try:
@@ -89,7 +93,14 @@ class Server(WSGIServer):
             return None
         self.open += 1
         self.accepted += 1
-        return _socket.socket(fileno=fd), (address[0],)
+        return _socket.socket(fileno=fd), self.peer_of((address[0],))
+
+    def handle(self, sock: _socket.socket, peer: Peer) -> None:  # type: ignore[override]
+        """Serve one connection. A bug of ours costs this one, and is told in our log."""
+        try:
+            Connection(sock, peer, self).handle()
+        except Exception:
+            log.exception("a connection failed inside Aegis", extra={"client": peer.masked})
 
     def do_close(self, sock: Any, *args: Any) -> None:
         """After each connection."""
