@@ -1,4 +1,4 @@
-"""The layer with no other around it, over a real socket: it limits though nothing else works."""
+"""Layer 5 alone: the limiter around an app, over a real socket. It limits though nothing else works."""
 
 from __future__ import annotations
 
