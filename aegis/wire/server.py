@@ -2,6 +2,7 @@
 
 import _socket
 import heapq
+import logging
 import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +23,8 @@ from aegis.net.deadlines import Deadlines
 from aegis.security.forwarding import VIA, untrusted_peer_fields
 from aegis.security.masking import masked, unmapped
 from aegis.wire.connection import Connection, State
+
+log = logging.getLogger(__name__)
 
 UNACKED_OFFSET: Final = 24
 """Of tcpi_unacked in struct tcp_info: eight bytes, then the fifth 32-bit word."""
