@@ -7,31 +7,37 @@ BARS: Final = "▁▂▃▄▅▆▇█"
 NOTHING: Final = "–"
 
 
+# (below this, so many digits behind the point): three digits that mean something.
+_DIGITS: Final = ((9.995, 2), (99.95, 1), (float("inf"), 0))
+_UNITS: Final = (("", 1.0), ("k", 1e3), ("M", 1e6), ("G", 1e9), ("T", 1e12))
+_FIVE_DIGITS: Final = 99_999
+_FOUR_DIGITS: Final = 9999.5
+
+
 def count(number: int) -> str:
     """At most five cells: 12345, 123k, 12.3M, 456M, 4.56G."""
-    if number < 100_000:
+    if number <= _FIVE_DIGITS:
         return str(number)
-    for unit, size in (("k", 1e3), ("M", 1e6), ("G", 1e9)):
-        if number < 999.5 * size:
-            return f"{number / size:.3g}{unit}"
-    return f"{number / 1e12:.0f}T"
+    unit, size = next((unit for unit in _UNITS[1:] if number < 999.5 * unit[1]), _UNITS[-1])
+    return f"{_three(number / size)}{unit}"
 
 
 def milliseconds(value: float | None) -> str:
     """At most five cells: 0.82, 12.3, 1234, 12.3s; a dash without a value."""
     if value is None:
         return NOTHING
-    if value >= 9999.5:
-        return f"{value / 1000:.1f}s" if value < 99_950 else f"{value / 1000:.0f}s"
-    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
-    return f"{value:.{digits}f}"
+    return _three(value) if value < _FOUR_DIGITS else f"{_three(value / 1000)}s"
 
 
 def rate(value: float) -> str:
-    """Requests per second: two digits of a fraction below ten, none above a hundred."""
-    if value < 10:
-        return f"{value:.2f}".rstrip("0").rstrip(".")
-    return f"{value:.1f}".rstrip("0").rstrip(".") if value < 100 else f"{value:,.0f}"
+    """Requests per second: 0.5, 12.3, 1,234."""
+    text = _three(value)
+    return text.rstrip("0").rstrip(".") if "." in text else f"{value:,.0f}"
+
+
+def _three(value: float) -> str:
+    digits = next(digits for bound, digits in _DIGITS if value < bound)
+    return f"{value:.{digits}f}"
 
 
 def duration(seconds: float) -> str:

@@ -14,6 +14,7 @@ class Verb(Enum):
     PREVIOUS = "previous"
     NEXT = "next"
     HELP = "help"
+    REDRAW = "redraw"
 
 
 class Key(NamedTuple):
@@ -30,10 +31,18 @@ class Key(NamedTuple):
 KEYS: Final = (
     Key("q", "q", "quit", "stop Aegis gracefully; requests in flight are served to their end", Verb.QUIT),
     Key("p", "p", "pause", "hold the picture still, or let it go on; Aegis itself goes on", Verb.PAUSE),
-    Key("d", "d", "drain/resume", "drain the selected backend, or take that back; asks first", Verb.DRAIN, dangerous=True),
+    Key(
+        "d",
+        "d",
+        "drain/resume",
+        "drain the selected backend or resume it; asks first",
+        Verb.DRAIN,
+        dangerous=True,
+    ),
     Key("KEY_UP", "↑", "", "select the backend above", Verb.PREVIOUS),
     Key("KEY_DOWN", "↓", "", "select the backend below", Verb.NEXT),
     Key("?", "?", "help", "this list, or back to the picture", Verb.HELP),
+    Key("KEY_CTRL_L", "Ctrl-L", "", "draw everything anew", Verb.REDRAW),
 )
 
 LEAVE: Final = Key("q", "q", "leave", "leave; the instance goes on", Verb.QUIT)

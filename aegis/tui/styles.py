@@ -1,4 +1,4 @@
-"""What a piece of text means on screen, and how a terminal shows it. Panels name meanings; only the painter knows looks."""
+"""What a piece of text means on screen, and how a terminal shows that. Panels name meanings only."""
 
 from collections.abc import Mapping
 from enum import Enum

@@ -112,12 +112,14 @@ def snapshot(backends=None, limiter=None, adaptive=None, connections=None, **cha
 
 
 def event(number=1, message="backend app-1 is up", **changes) -> Event:
-    return Event(**{
-        "number": number,
-        "time": NOON + number,
-        "kind": Kind.BACKEND_UP,
-        "level": "INFO",
-        "message": message,
-        "fields": {},
-        **changes,
-    })
+    return Event(
+        **{
+            "number": number,
+            "time": NOON + number,
+            "kind": Kind.BACKEND_UP,
+            "level": "INFO",
+            "message": message,
+            "fields": {},
+            **changes,
+        }
+    )

@@ -20,7 +20,7 @@ WORDS: Final = (
 def guide(keys: Sequence[Key], size: Size) -> list[Line]:
     """The keys and the words of the picture."""
     lines: list[Line] = [(Span("KEYS", Style.TITLE),)]
-    lines += [(Span(f"  {key.shown:3}", Style.STRONG), Span(key.text)) for key in keys]
+    lines += [(Span(f"  {key.shown:8}", Style.STRONG), Span(key.text)) for key in keys]
     lines += [(), (Span("WORDS", Style.TITLE),)]
     lines += [(Span(f"  {word:23}", Style.STRONG), Span(text)) for word, text in WORDS]
     return [fit(line, size.columns) for line in lines[: size.rows]]

@@ -1,7 +1,7 @@
 """The rate limiter and the adaptive loop behind it: the rate in force, its bounds, whom it hits, and why it is so."""
 
 from aegis.metrics.snapshot import AdaptiveView, LimiterView, Snapshot
-from aegis.tui.figures import count, duration, milliseconds, rate
+from aegis.tui.figures import duration, milliseconds, rate
 from aegis.tui.styles import Style
 from aegis.tui.text import Line, Part, Size, Span, flow, part
 

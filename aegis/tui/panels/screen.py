@@ -14,6 +14,7 @@ from aegis.tui.panels.limiter import limiter
 from aegis.tui.text import Line, Size
 
 EVENTS_LEAST: Final = 4
+LEAST_WITH_KEYS: Final = 3
 EVENTS_SHARE: Final = 3
 """One row of so many goes to the events before the backends get more than the least."""
 
@@ -45,7 +46,7 @@ class Rows(NamedTuple):
 
 def rows(total: int, number: int) -> Rows:
     """Rows for `number` backends. What matters most survives on the smallest screen: first line, backends, keys."""
-    foot = 1 if total >= 3 else 0
+    foot = 1 if total >= LEAST_WITH_KEYS else 0
     head = min(3, max(1, total - 4)) if total else 0
     left = total - foot - head
     air = left >= 3 + 3 + EVENTS_LEAST + 4
