@@ -34,12 +34,35 @@ class LineHandler(logging.Handler):
         return entry
 
 
+class RingHandler(logging.Handler):
+    """Shows records to whoever looks at the dashboard, but for those that are events: the ring has them already."""
+
+    def __init__(self, append: Callable[[str, int, dict[str, Any]], None]) -> None:
+        """append takes message, level and fields."""
+        super().__init__()
+        self._append = append
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Remember one record."""
+        if not hasattr(record, "event"):
+            self._append(record.getMessage().partition("\n")[0], record.levelno, fields_of(record))
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    """What came through `extra`; a traceback by its last line."""
+    fields = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    if record.exc_info and record.exc_info[1] is not None:
+        fields["error"] = repr(record.exc_info[1])[:LONGEST_TEXT]
+    return fields
+
+
 def configure(put: Callable[[bytes], None], level: str, *, text: bool) -> LineHandler:
     """Let the `aegis` loggers, and warnings of the libraries, write lines from now on."""
     handler = LineHandler(put, text=text)
     root = logging.getLogger()
     for old in root.handlers[:]:
-        root.removeHandler(old)
+        if not isinstance(old, RingHandler):
+            root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     logging.getLogger("aegis").setLevel({"warn": "WARNING"}.get(level, level.upper()))

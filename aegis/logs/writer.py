@@ -30,10 +30,12 @@ class LogWriter:
 
     def __init__(self, descriptor: int, threads: ThreadPool) -> None:
         self.dropped = 0
+        self.withheld = 0  # lines that nobody was to see
         self._descriptor = descriptor
         self._threads = threads
         self._lines: deque[bytes] = deque()
         self._writing = False
+        self._withholding = False
 
     def __repr__(self) -> str:
         return f"<LogWriter fd={self._descriptor} {len(self._lines)} waiting {self.dropped} dropped>"
@@ -50,12 +52,27 @@ class LogWriter:
         if self._writing or not self._lines:
             return
         batch, self._lines = self._lines, deque()
+        if self._withholding:
+            self.withheld += len(batch)
+            return
         self._writing = True
         try:
             lost: int = self._threads.apply(_write, (self._descriptor, batch))
         finally:
             self._writing = False
         self.dropped += lost
+
+    def withhold(self) -> None:
+        """Only count lines from now on; what is queued is still written. For a terminal that shows something else."""
+        while self._writing or self._lines:
+            gevent.sleep(0.01)
+            self.flush()
+        self._withholding = True
+
+    def release(self) -> None:
+        """Write lines again, from the next one on."""
+        self.flush()
+        self._withholding = False
 
     def reopen(self, path: str) -> None:
         """Go on in a new file under the old name, after a rotation. Raises OSError; then the old one stays."""

@@ -50,12 +50,16 @@ class Dashboard:
         threads: ThreadPool,
         *,
         interval: float,
+        on_skip: Callable[[], None],
         remote: bool = False,
         read_only: bool = False,
     ) -> None:
-        """threads: a pool of one thread, for nothing else. remote: q and Ctrl-Z leave the instance alone."""
-        self.skipped = 0  # frames for which the terminal was not ready
+        """threads: a pool of one thread, for nothing else; on_skip counts frames for which the terminal was not ready.
+
+        remote: q and Ctrl-Z leave the instance alone.
+        """
         self.interval = interval
+        self._on_skip = on_skip
         self.keys: tuple[Key, ...] = table(remote=remote, read_only=read_only)
         self._control = control
         self._terminal = Terminal(suspends=remote)
@@ -70,7 +74,7 @@ class Dashboard:
         self._up = False
 
     def __repr__(self) -> str:
-        return f"<Dashboard {'up' if self._up else 'down'} {self.skipped} frames skipped>"
+        return f"<Dashboard {'up' if self._up else 'down'} every {self.interval} s>"
 
     def run(self) -> End:
         """Until q or until the terminal is gone. Whatever ends it, a kill too, the terminal is restored before."""
@@ -112,7 +116,7 @@ class Dashboard:
         if not self._up or self._writer.lost is not None:
             return
         if self._writer.busy:
-            self.skipped += 1
+            self._on_skip()
             return
         size = self._terminal.size()
         data = self._painter.frame(screen(self._picture(), size), size)
@@ -124,13 +128,16 @@ class Dashboard:
         if self._view.paused:
             return
         try:
-            self._snapshot = self._control.snapshot()
+            snapshot = self._control.snapshot()
+            if self._snapshot is None or snapshot.pid != self._snapshot.pid:
+                self._events = ()  # another process counts its events anew
+            self._snapshot = snapshot
             after = self._events[-1].number if self._events else 0
             self._events = [*self._events, *self._control.events(after)][-EVENTS_KEPT:]
         except WaitingError as error:
-            self._snapshot, self._events, self._waiting = None, (), str(error)
+            self._snapshot, self._waiting = None, str(error)
         else:
-            self._view = settle(self._view, self._snapshot.backends)
+            self._view = settle(self._view, snapshot.backends)
 
     def _picture(self) -> Picture:
         view = self._view
