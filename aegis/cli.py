@@ -38,9 +38,8 @@ config_option = click.option(
 @click.pass_context
 def main(context: click.Context, path: str, backends: tuple[str, ...], headless: bool, log_level: str | None) -> None:  # noqa: FBT001
     """Aegis: a strict reverse proxy for a pool of HTTP services. Without a command it runs the proxy."""
-    del headless  # there is no dashboard yet that it could switch off
     if context.invoked_subcommand is None:
-        sys.exit(_run(path, backends, log_level))
+        sys.exit(_run(path, backends, log_level, headless=headless))
 
 
 @main.command()
@@ -76,7 +75,7 @@ def completion(shell: str) -> None:
         click.echo(kind(main, {}, "aegis", "_AEGIS_COMPLETE").source())
 
 
-def _run(path: str, backends: tuple[str, ...], log_level: str | None) -> int:
+def _run(path: str, backends: tuple[str, ...], log_level: str | None, *, headless: bool) -> int:
     from aegis.service import build, lifecycle, limits
 
     source = "--backend" if backends else path
@@ -86,7 +85,7 @@ def _run(path: str, backends: tuple[str, ...], log_level: str | None) -> int:
     cap = limits.admitted_connections(config.server.max_connections)
     try:
         parts = build.build(config, vetted, max_connections=cap)
-        return lifecycle.Service(parts, source=source).run()
+        return lifecycle.Service(parts, source=source, headless=headless).run()
     except OSError as error:
         click.echo(f"aegis: cannot start on {config.server.host}:{config.server.port}: {error}", err=True)
         return EXIT_FAILED

@@ -11,11 +11,10 @@ NOT_BUILT: Final[tuple[str, ...]] = (
     "retry",
     "balancing.policy",
     "admin",
-    "tui",
 )
 
 # These act at their defaults too, so a user counts on them without having written a word.
-_ACTIVE_BY_DEFAULT: Final = frozenset({"retry", "tui"})
+_ACTIVE_BY_DEFAULT: Final = frozenset({"retry"})
 
 
 def unbuilt_in(config: Config) -> list[str]:

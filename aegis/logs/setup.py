@@ -38,7 +38,7 @@ class RingHandler(logging.Handler):
     """Shows records to whoever looks at the dashboard, but for those that are events: the ring has them already."""
 
     def __init__(self, append: Callable[[str, int, dict[str, Any]], None]) -> None:
-        """append takes message, level and fields."""
+        """Append takes message, level and fields."""
         super().__init__()
         self._append = append
 

@@ -14,6 +14,7 @@ from aegis.config.unbuilt import unbuilt_in
 from aegis.events import Kind
 from aegis.logs.setup import configure
 from aegis.service.build import Parts
+from aegis.service.screen import Screen, wanted
 from aegis.service.verbs import Verbs
 from aegis.version import __version__
 from aegis.wire.server import Server, open_listener
@@ -53,12 +54,14 @@ TRANSITIONS: Final = {
 class Service:
     """Runs the parts until a signal asks it to stop."""
 
-    def __init__(self, parts: Parts, *, source: str) -> None:
+    def __init__(self, parts: Parts, *, source: str, headless: bool = True) -> None:
         self.parts = parts
         self.source = source
         self.stage = Stage.STARTING
         parts.observer.source = source
         self.verbs = Verbs(parts.backends, parts.observer.board, parts.events)
+        self.screen = Screen(self.verbs, parts.config, parts.events, parts.writer, parts.counters)
+        self._headless = headless
         self._stop = Flag()
         self._force = Flag()
         logging_section = parts.config.logging
@@ -82,11 +85,20 @@ class Service:
         server.start()
         self._fire(Event.LISTENING)
         self._announce()
-        self._stop.wait()
+        self._wait_for_stop()
         self._fire(Event.STOP_ASKED)
         drained = self._drain(server)
         self._fire(Event.DRAINED if drained else Event.FORCED)
         return self._end(server, drained=drained)
+
+    def _wait_for_stop(self) -> None:
+        """With a dashboard meanwhile, if there is to be one. Its terminal is given back before anything else."""
+        if wanted(self.parts.config, headless=self._headless):
+            self.screen.open(self._stop.set)
+        try:
+            self._stop.wait()
+        finally:
+            self.screen.close()
 
     def _fire(self, event: Event) -> None:
         self.stage = TRANSITIONS[self.stage, event]
@@ -99,6 +111,8 @@ class Service:
         self._stop.set()
 
     def _on_hangup(self) -> None:
+        if self.screen.swallows_hangup():
+            return
         log.warning("SIGHUP: reloading is not available in this version; nothing was changed")
 
     def _reopen_files(self) -> None:
@@ -147,6 +161,7 @@ class Service:
         self.parts.background.stop()
         self.parts.recorder.close()
         self.parts.writer.close()
+        self.screen.end()
         return 0 if drained else 1
 
     def _announce(self) -> None:

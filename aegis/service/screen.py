@@ -1,4 +1,4 @@
-"""The dashboard of a running Aegis: when there is one, where log lines go meanwhile, and which SIGHUP is the terminal's.
+"""The dashboard of a running Aegis: when there is one, where log lines go meanwhile, which SIGHUP is the terminal's.
 
 Everything goes on without it: whatever happens to the terminal or to the dashboard's own code ends the dashboard only.
 """
@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from functools import partial
 from time import monotonic
 from typing import Final
 
@@ -22,6 +21,7 @@ from aegis.events import Events, Kind
 from aegis.logs.setup import LineHandler, RingHandler
 from aegis.logs.writer import LogWriter
 from aegis.metrics.counters import Counters
+from aegis.tui.modes import in_foreground
 
 log = logging.getLogger("aegis")
 
@@ -44,8 +44,6 @@ def has_terminal() -> bool:
         return False
     if not all(os.isatty(stream.fileno()) for stream in (sys.__stdin__, sys.__stdout__) if stream is not None):
         return False
-    from aegis.tui.terminal import in_foreground  # noqa: PLC0415 - blessed takes 80 ms to import: not before we serve
-
     return in_foreground()
 
 

@@ -19,15 +19,18 @@ from aegis.control import Control, VerbError
 from aegis.events import Event
 from aegis.metrics.snapshot import Snapshot
 from aegis.tui.keys import Key, table
+from aegis.tui.modes import OUTPUT, in_foreground
 from aegis.tui.painter import FrameWriter, Painter
 from aegis.tui.panels.screen import Picture, screen
-from aegis.tui.terminal import OUTPUT, Terminal, in_foreground
+from aegis.tui.terminal import Terminal
 from aegis.tui.view import Act, Order, View, press, question_of, settle
 
 LONGEST_WAIT: Final = 0.5
 """Seconds after which the loop looks around even if no key came: whether the terminal is still there."""
 
 EVENTS_KEPT: Final = 256
+NOTE: Final = 5.0
+"""Seconds that the outcome of an order stands where the keys are."""
 
 
 class End(Enum):
@@ -71,6 +74,7 @@ class Dashboard:
         self._snapshot: Snapshot | None = None
         self._events: Sequence[Event] = ()
         self._waiting = ""
+        self._note_until = 0.0
         self._up = False
 
     def __repr__(self) -> str:
@@ -125,6 +129,8 @@ class Dashboard:
             self._opening = b""
 
     def _look(self) -> None:
+        if monotonic() > self._note_until:
+            self._view = replace(self._view, note="")
         if self._view.paused:
             return
         try:
@@ -172,7 +178,7 @@ class Dashboard:
                 note = verbs[order.act](order.backend)
             except VerbError as error:
                 note = f"{order.act.value} {order.backend}: {error}"
-            self._view = replace(self._view, note=note)
+            self._view, self._note_until = replace(self._view, note=note), monotonic() + NOTE
 
     def _watch_signals(self) -> list[Callable[[], object]]:
         handlers = {signal.SIGWINCH: self.paint, signal.SIGCONT: self._continued}

@@ -68,4 +68,4 @@ def spark(values: Sequence[float], room: int, top: float | None = None) -> str:
 def _bar(value: float, highest: float) -> str:
     if value <= 0 or highest <= 0:
         return " "
-    return BARS[min(len(BARS) - 1, int(value / highest * len(BARS)))]
+    return BARS[-1] if value >= highest else BARS[int(value / highest * len(BARS))]

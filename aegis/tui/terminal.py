@@ -16,12 +16,10 @@ from typing import Any, Final
 
 from blessed import Terminal as Blessed
 
+from aegis.tui.modes import INPUT, OUTPUT, key_by_key
 from aegis.tui.painter import Looks
 from aegis.tui.styles import LOOKS, Style
 from aegis.tui.text import Size
-
-INPUT: Final = 0
-OUTPUT: Final = 1
 
 IGNORED: Final = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 """A stopped proxy serves nobody: while the dashboard is up, the terminal may not stop it."""
@@ -112,23 +110,6 @@ class Terminal:
         """The next key by its name, "" when none came in time. Raises EOFError or OSError when nobody is there."""
         pressed = self._screen.inkey(timeout=timeout)
         return pressed.name or str(pressed)
-
-
-def in_foreground() -> bool:
-    """Whether this process may use its terminal. Started with `&`, touching it would stop the process."""
-    try:
-        return os.tcgetpgrp(INPUT) == os.getpgrp()
-    except OSError:
-        return True  # not our controlling terminal: nobody stops us
-
-
-def key_by_key(attributes: list[Any]) -> list[Any]:
-    """Terminal modes in which every key comes at once and unseen; Ctrl-C still interrupts, Ctrl-S does nothing."""
-    changed = [*attributes[:6], list(attributes[6])]
-    changed[0] &= ~(termios.IXON | termios.IXOFF)  # Ctrl-S would stall the screen
-    changed[3] &= ~(termios.ECHO | termios.ICANON)
-    changed[6][termios.VMIN], changed[6][termios.VTIME] = 1, 0
-    return changed
 
 
 @contextmanager

@@ -68,6 +68,19 @@ def cut(text: str, room: int) -> str:
     return kept + CUT if room > 0 else ""
 
 
+def cut_middle(text: str, room: int) -> str:
+    """A clean text in at most `room` cells that keeps its start and its end: names differ at either."""
+    if cells(text) <= room:
+        return text
+    tail, left = "", room // 2
+    for character in reversed(text):
+        left -= wcwidth(character)
+        if left < 0:
+            break
+        tail = character + tail
+    return cut(text, room - cells(tail)) + tail
+
+
 def cell(text: str, room: int, align: Literal["left", "right"] = "left") -> str:
     """The text in exactly `room` cells."""
     short = cut(clean(text), room)

@@ -188,6 +188,6 @@ def test_settings_of_features_that_are_not_built_are_named():
         "admin: {listen: 127.0.0.1:1}"
     )
     assert unbuilt_in(config(everything)) == list(NOT_BUILT)
-    quiet = unbuilt_in(config("tui: {enabled: false}"))
+    quiet = unbuilt_in(config(""))
     assert set(quiet) <= {"retry", "health_check", "rate_limit", "circuit_breaker"}
     assert "tui" not in quiet

@@ -6,9 +6,10 @@ from typing import Final, Literal, NamedTuple
 from aegis.metrics.snapshot import BackendView
 from aegis.tui.figures import count, duration, milliseconds, spark
 from aegis.tui.styles import Style
-from aegis.tui.text import Line, Size, Span, cell, cells, clean, fit
+from aegis.tui.text import Line, Size, Span, cell, cells, clean, cut_middle, fit
 
 MARK: Final = "▸"
+NAME_LEAST: Final = 10  # what stands above it: 38 OF 300
 NAME_WISHED: Final = 14
 NAME_LONGEST: Final = 32
 SPARK_LEAST: Final = 4
@@ -83,6 +84,7 @@ class Plan(NamedTuple):
 
 def plan(longest_name: int, room: int) -> Plan:
     """The columns that fit beside a name of at least the wished width."""
+    longest_name = max(longest_name, NAME_LEAST)
     name = min(longest_name, NAME_WISHED)
     columns = list(COLUMNS)
     spark_kept = True
@@ -112,7 +114,7 @@ def window(rows: int, total: int, chosen: int) -> range:
 
 def backends(views: Sequence[BackendView], size: Size, chosen: str | None = None) -> list[Line]:
     """A line of titles and one line a backend."""
-    layout = plan(max((cells(clean(view.name)) for view in views), default=0), size.columns)
+    layout = plan(max((cells(clean(view.name)) for view in views), default=NAME_LEAST), size.columns)
     names = [view.name for view in views]
     place = names.index(chosen) if chosen in names else 0
     shown = window(max(0, size.rows - 1), len(views), place)
@@ -134,7 +136,7 @@ def _titles(layout: Plan, shown: int, total: int) -> Line:
 def _row(view: BackendView, layout: Plan, top: float, *, chosen: bool) -> Line:
     line = [
         Span(f"{MARK} " if chosen else "  ", Style.STRONG),
-        Span(cell(view.name, layout.name), Style.CHOSEN if chosen else Style.STRONG),
+        Span(cell(cut_middle(clean(view.name), layout.name), layout.name), Style.CHOSEN if chosen else Style.STRONG),
     ]
     for column in layout.columns:
         text, style = column.show(view)

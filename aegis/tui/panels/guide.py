@@ -8,12 +8,12 @@ from aegis.tui.styles import Style
 from aegis.tui.text import Line, Part, Size, Span, fit, flow
 
 WORDS: Final = (
-    ("UP DOWN NEW", "what the health probes say of a backend; NEW before the first result"),
-    ("CLOSED OPEN HALF-OPEN", "its circuit breaker: OPEN takes no traffic, HALF-OPEN a few requests on trial"),
-    ("2×50%", "its weight, and the share it gets of it while it warms up"),
-    ("DRAIN DRAINED", "it gets nothing new; DRAINED when nothing is in flight any more"),
-    ("P50 P95 P99", "milliseconds from the request's last byte to the response's head"),
-    ("CUT RAISED", "the adaptive loop lowered or raised the rate from the configured one"),
+    ("UP DOWN NEW", "what its health probes say; NEW before the first"),
+    ("CLOSED OPEN HALF-OPEN", "circuit breaker: OPEN takes nothing, HALF-OPEN a few"),
+    ("2×50%", "weight, and the share it gets of it while it warms up"),
+    ("DRAIN DRAINED", "gets nothing new; DRAINED: nothing in flight either"),
+    ("P50 P95 P99", "ms from the last byte asked to the head answered"),
+    ("CUT RAISED", "the adaptive loop moved the rate from the configured"),
 )
 
 
@@ -22,7 +22,7 @@ def guide(keys: Sequence[Key], size: Size) -> list[Line]:
     lines: list[Line] = [(Span("KEYS", Style.TITLE),)]
     lines += [(Span(f"  {key.shown:8}", Style.STRONG), Span(key.text)) for key in keys]
     lines += [(), (Span("WORDS", Style.TITLE),)]
-    lines += [(Span(f"  {word:23}", Style.STRONG), Span(text)) for word, text in WORDS]
+    lines += [(Span(f"  {word:22} ", Style.STRONG), Span(text)) for word, text in WORDS]
     return [fit(line, size.columns) for line in lines[: size.rows]]
 
 

@@ -51,7 +51,7 @@ def _load(snapshot: Snapshot, columns: int) -> list[Part]:
         Part(1, (Span(str(snapshot.in_flight), Style.STRONG), Span(" in flight"))),
         part(
             3,
-            f"{connections.open} of {connections.limit:,} connections" + (" FULL" if crowded else ""),
+            f"{connections.open:,} of {connections.limit:,} connections" + (" FULL" if crowded else ""),
             Style.BAD if crowded else Style.PLAIN,
         ),
         part(2, f"{snapshot.requests:,} requests"),

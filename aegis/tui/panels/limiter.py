@@ -49,7 +49,7 @@ def _requests(view: LimiterView) -> list[Part]:
 def _decision(view: AdaptiveView, now: float) -> list[Part]:
     if not view.enabled:
         return [part(0, "      the adaptive loop is off", Style.FAINT)]
-    bound = f"P95 {milliseconds(view.p95_ms)} ms of {view.threshold_ms:g}"
+    bound = f"P95 {milliseconds(view.p95_ms)} of {view.threshold_ms:g} ms"
     if not view.decisions:
         return [part(0, "     "), part(1, "no decision yet", Style.FAINT), part(2, bound)]
     last = view.decisions[-1]
