@@ -27,6 +27,9 @@ LEVELS = ("debug", "info", "warn", "error")
 config_option = click.option(
     "-c", "--config", "path", default=DEFAULT_CONFIG, show_default=True, help="The configuration file."
 )
+probe_option = click.option(
+    "--probe", is_flag=True, help="Call every backend's health path too; exit 1 when one fails."
+)
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,16 +47,18 @@ def main(context: click.Context, path: str, backends: tuple[str, ...], headless:
 
 @main.command()
 @config_option
-def check(path: str) -> None:
+@probe_option
+def check(path: str, probe: bool) -> None:  # noqa: FBT001
     """Validate the file as a start would, vet the backends, and print the effective configuration."""
-    _check(path)
+    _check(path, probe=probe)
 
 
 @main.command(hidden=True)
 @config_option
-def validate(path: str) -> None:
+@probe_option
+def validate(path: str, probe: bool) -> None:  # noqa: FBT001
     """The same as check."""
-    _check(path)
+    _check(path, probe=probe)
 
 
 @main.command()
@@ -120,11 +125,11 @@ def _named_on_the_command_line(specs: tuple[str, ...]) -> "tuple[Config, list[Ba
     return config, vetted
 
 
-def _check(path: str) -> None:
+def _check(path: str, *, probe: bool) -> None:
     from aegis.config.reference import dump
     from aegis.service import limits
 
-    config, _ = _or_exit(lambda: _from_file(path))
+    config, vetted = _or_exit(lambda: _from_file(path))
     wanted = config.server.max_connections
     cap = limits.admitted_connections(wanted)
     if cap < wanted:
@@ -132,6 +137,18 @@ def _check(path: str) -> None:
             f"aegis: warning: server.max_connections is {wanted}, but the limit of open files admits {cap}", err=True
         )
     click.echo(dump(config), nl=False)
+    if probe and not _probe(config, vetted):
+        sys.exit(EXIT_FAILED)
+
+
+def _probe(config: Config, vetted: "list[Backend]") -> bool:
+    """Whether every backend passed; says of each what came of it."""
+    from aegis.service.probing import probe_all
+
+    results = probe_all(config, vetted)
+    for each in results:
+        click.echo(f"aegis: probe of {each}", err=True)
+    return not any(each.error for each in results)
 
 
 def _or_exit(call: Callable[[], T]) -> T:
