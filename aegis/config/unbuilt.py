@@ -8,13 +8,9 @@ NOT_BUILT: Final[tuple[str, ...]] = (
     "server.workers",
     "server.steering",
     "server.shutdown_delay",
-    "retry",
     "balancing.policy",
     "admin",
 )
-
-# These act at their defaults too, so a user counts on them without having written a word.
-_ACTIVE_BY_DEFAULT: Final = frozenset({"retry"})
 
 
 def unbuilt_in(config: Config) -> list[str]:
@@ -25,8 +21,6 @@ def unbuilt_in(config: Config) -> list[str]:
 
 def _counts_on(config: Config, defaults: Config, name: str) -> bool:
     setting, default = _setting(config, name), _setting(defaults, name)
-    if name in _ACTIVE_BY_DEFAULT:
-        return bool(getattr(setting, "enabled", True))
     return setting != default
 
 

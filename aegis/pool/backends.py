@@ -49,6 +49,10 @@ class Backends:
         """Whether the first round of probes is over."""
         return all(state.health.condition is not Condition.UNKNOWN for state in self.states)
 
+    def in_flight(self) -> int:
+        """Attempts under way on all of them."""
+        return sum(state.in_flight for state in self.states)
+
     def alone(self, state: BackendState) -> bool:
         """Whether no other backend is eligible."""
         return not any(other.eligible for other in self.states if other is not state)

@@ -9,8 +9,8 @@ from aegis.context import KEY, Environ, RequestContext, StartResponse
 from aegis.pool.breaker import FIRST_FAILURE
 from aegis.proxy.attempt import Timeouts, attempt
 from aegis.proxy.body import ResponseBody, at_hand
-from aegis.proxy.retry import may_retry
-from aegis.reasons import ANSWERS, OK, BackendError, Reason, Refused, Replay
+from aegis.proxy.retry import Budget, Retries
+from aegis.reasons import ANSWERS, OK, BackendError, Reason, Refused
 
 if TYPE_CHECKING:
     from aegis.http1.response_head import Head, ResponseHeads
@@ -29,12 +29,14 @@ class ProxyApp:
         policy: "Policy",
         heads: "ResponseHeads",
         timeouts: Timeouts,
+        budget: Budget,
         scheme: str = "http",
         retry_after: Callable[[], int] = int,
     ) -> None:
         self.policy = policy
         self.heads = heads
         self.timeouts = timeouts
+        self.budget = budget
         self.scheme = scheme
         self.retry_after = retry_after  # seconds until a backend may be there again
 
@@ -54,13 +56,12 @@ class ProxyApp:
         # The first piece is taken before a backend is: one that does not come, or is malformed, costs no backend.
         piece = b"" if body is None else bytes(body.next_piece())
         request = self.request_head(context)
-        before: BackendError | None = None
+        retries: Retries | None = None
         fresh = False
-        refused: frozenset[BackendState] = frozenset()
+        state = self.policy.pick()
+        if state is None:
+            raise BackendError(Reason.NO_BACKEND, "no backend is eligible")
         while True:
-            state = self.policy.pick(refused)
-            if state is None:
-                raise before or BackendError(Reason.NO_BACKEND, "no backend is eligible")
             context.backend = state.backend
             context.attempts += 1
             connection = state.take(fresh)
@@ -70,39 +71,45 @@ class ProxyApp:
                 start_response(head.status_text, head)
                 if head.length == len(rest) and context.method != "HEAD":
                     state.give_back(connection, head.reusable and not context.close, head.status < FIRST_FAILURE)
+                    if retries is not None:
+                        retries.end()
                     return [rest]  # the hot path: all of it came with the head
-                return self._rest(context, state, connection, head, rest)
+                return self._rest(context, state, connection, head, rest, retries)
             except BackendError as error:
-                self._give_up(context, state, connection, succeeded=False)
-                if error.reason is Reason.BACKEND_TIMEOUT:  # counts as its timeout: it may have been a longer wait
-                    state.window.record(self.timeouts.response_header * 1000, monotonic())
-                if not may_retry(context, error, replayed=fresh):
-                    raise
-                before = error
-                # A replay goes over a fresh connection: the other parked ones have most likely died with the first.
-                fresh = error.replay is Replay.FRESH_CONNECTION
-                if error.replay is Replay.ANOTHER_BACKEND:
-                    refused |= {state}
+                self._failed(context, state, connection, error)
+                retries = retries or Retries(self.budget, self.policy)
+                state, fresh = retries.following(context, error, state)
             except BaseException:
                 # The client left, or its body was refused: that says nothing of the backend.
-                self._give_up(context, state, connection, succeeded=None)
+                context.waits_on = None
+                _end(state, connection, retries, False, None)
                 raise
 
-    def _give_up(
-        self, context: RequestContext, state: "BackendState", connection: "Connection", *, succeeded: bool | None
+    def _failed(
+        self, context: RequestContext, state: "BackendState", connection: "Connection", error: BackendError
     ) -> None:
         context.waits_on = None
-        state.give_back(connection, False, succeeded)
+        state.give_back(connection, False, False)
+        if error.reason is Reason.BACKEND_TIMEOUT:  # counts as its timeout: it may have been a longer wait
+            state.window.record(self.timeouts.response_header * 1000, monotonic())
+        elif error.reason is Reason.BAD_GATEWAY_CONNECT:
+            state.address_failures += 1  # every vetted address was tried
 
     def _rest(
-        self, context: RequestContext, state: "BackendState", connection: "Connection", head: "Head", rest: bytes
+        self,
+        context: RequestContext,
+        state: "BackendState",
+        connection: "Connection",
+        head: "Head",
+        rest: bytes,
+        retries: Retries | None,
     ) -> Body:
         """The body as far as it is here, its connection given back when that is all; else what streams it."""
         whole = at_hand(head, rest, context.method)
         if whole is not None:
             response, exact = whole
             fit = exact and head.reusable and not context.close
-            state.give_back(connection, fit, head.status < FIRST_FAILURE)
+            _end(state, connection, retries, fit, head.status < FIRST_FAILURE)
             return response
         stream = connection.stream
         if stream is None:
@@ -111,7 +118,7 @@ class ProxyApp:
         if head.event_stream and head.status < FIRST_FAILURE:
             state.settle_early(connection)  # it may last for hours; its permit is not held that long
         patience = self.timeouts.stream_idle if head.event_stream else self.timeouts.read
-        return ResponseBody(context, stream, head, rest, patience, partial(state.give_back, connection))
+        return ResponseBody(context, stream, head, rest, patience, partial(_end, state, connection, retries))
 
     def request_head(self, context: RequestContext) -> bytes:
         """The request's head toward any backend: the client's fields, then ours."""
@@ -132,6 +139,19 @@ class ProxyApp:
                 b"\r\n",
             )
         )
+
+
+def _end(
+    state: "BackendState",
+    connection: "Connection",
+    retries: Retries | None,
+    fit: bool,  # noqa: FBT001
+    succeeded: bool | None,  # noqa: FBT001
+) -> None:
+    """An attempt is over."""
+    state.give_back(connection, fit, succeeded)
+    if retries is not None:
+        retries.end()
 
 
 def refuse(context: RequestContext, start_response: StartResponse, retry_after: Callable[[], int] = int) -> Body:

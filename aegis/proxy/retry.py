@@ -1,13 +1,21 @@
-"""May this failure be tried again? Pure."""
+"""Trying again: may this failure be, within which budget, and where. Nothing is sent from here."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from aegis.config.schema import Retry
 from aegis.context import RequestContext
 from aegis.reasons import BackendError, Replay
+
+if TYPE_CHECKING:
+    from aegis.pool.backend import BackendState
+    from aegis.pool.balancer import Policy
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 
 def may_retry(context: RequestContext, failure: BackendError, *, replayed: bool) -> bool:
-    """Whether trying again is safe after this failure. replayed: it was the one replay that failed.
+    """Whether trying again is safe after this failure. replayed: it was replayed once already.
 
     A failed connect may always go to another backend: nothing was sent, and the first piece of a body is still in
     hand. A connection that failed before any answer allows one replay, of an idempotent request without body: a
@@ -21,3 +29,87 @@ def may_retry(context: RequestContext, failure: BackendError, *, replayed: bool)
         and context.body is None
         and context.method in IDEMPOTENT
     )
+
+
+class Budget:
+    """How many retries may be in flight: `budget_percent` of the requests in flight, and `min` in any case.
+
+    So that backends which fail are not asked twice as often because they fail.
+    """
+
+    __slots__ = ("_requests", "_section", "in_flight", "refused")
+
+    def __init__(self, section: Retry, requests: Callable[[], int]) -> None:
+        self._section = section
+        self._requests = requests  # in flight with the backends
+        self.in_flight = 0
+        self.refused = 0  # retries that there was no place for
+
+    def __repr__(self) -> str:
+        return f"<Budget {self.in_flight} retries in flight, {self.refused} refused>"
+
+    def take(self) -> bool:
+        """A place for one retry, to be given back once; False when there is none."""
+        section = self._section
+        # The request that asks has just given its own place with a backend back.
+        allowed = max(section.min, (self._requests() + 1) * section.budget_percent // 100)
+        if self.in_flight >= allowed:
+            self.refused += 1
+            return False
+        self.in_flight += 1
+        return True
+
+    def give_back(self) -> None:
+        """The retry is over."""
+        self.in_flight -= 1
+
+    def reconfigure(self, section: Retry) -> None:
+        """Another section from now on."""
+        self._section = section
+
+
+class Retries:
+    """What one request whose first attempt failed has been through. Made only then: most requests need none."""
+
+    __slots__ = ("_budget", "_failed", "_holds", "_policy", "_refused", "_replayed")
+
+    def __init__(self, budget: Budget, policy: "Policy") -> None:
+        self._budget = budget
+        self._policy = policy
+        self._refused: frozenset[BackendState] = frozenset()  # a connect to these failed
+        self._failed: frozenset[BackendState] = frozenset()  # these failed in any way
+        self._replayed = False
+        self._holds = False  # a place in the budget
+
+    def __repr__(self) -> str:
+        return f"<Retries after {len(self._failed)} backends{' replayed' if self._replayed else ''}>"
+
+    def following(
+        self, context: RequestContext, failure: BackendError, state: "BackendState"
+    ) -> "tuple[BackendState, bool]":
+        """(the backend for the next attempt, whether its connection has to be a fresh one) after `state` failed.
+
+        Raises `failure` when it may not be tried again, the budget has no place, or there is no other backend.
+        """
+        self.end()
+        if not may_retry(context, failure, replayed=self._replayed):
+            raise failure
+        self._failed |= {state}
+        replaying = failure.replay is Replay.FRESH_CONNECTION
+        self._replayed |= replaying
+        if not replaying:
+            self._refused |= {state}
+        following = self._policy.pick(self._failed)
+        if following is None and replaying:
+            following = self._policy.pick(self._refused)  # the same once more
+        if following is None or not self._budget.take():
+            raise failure
+        self._holds = True
+        # A replay goes over a fresh connection: parked ones may have died with the first.
+        return following, replaying
+
+    def end(self) -> None:
+        """The attempt that was the retry is over. A second call does nothing."""
+        if self._holds:
+            self._holds = False
+            self._budget.give_back()

@@ -27,6 +27,7 @@ from aegis.pool.health import Health
 from aegis.pool.prober import Prober
 from aegis.proxy.app import ProxyApp
 from aegis.proxy.attempt import Timeouts
+from aegis.proxy.retry import Budget
 from aegis.ratelimit.limiter import Limiter
 from aegis.ratelimit.recorder import Recorder
 from aegis.ratelimit.ticks import AdaptiveLoop, Watch
@@ -116,7 +117,8 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
     lateness: dict[str, float] = {}
     observer = Observer(config, Observed(states, limiter, adaptive, counters, writer, events, lateness))
     retry_after = partial(states.retry_after, config.health_check.interval)
-    proxy = ProxyApp(WeightedRoundRobin(states), response_heads, timeouts, retry_after=retry_after)
+    budget = Budget(config.retry, states.in_flight)
+    proxy = ProxyApp(WeightedRoundRobin(states), response_heads, timeouts, budget, retry_after=retry_after)
 
     def rotate() -> None:
         request_heads.memo.rotate()

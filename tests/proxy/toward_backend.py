@@ -32,7 +32,7 @@ def peer(address=ADDRESS, trusted=()):
 def request_head(raw: bytes, heads: RequestHeads | None = None, **peers) -> tuple[bytes, Fields]:
     """(request line, fields) toward the backend for this head without its empty line."""
     context = RequestContext(IDENTITY, peer(**peers), *(heads or RequestHeads()).parse(raw), 0.0)
-    head = ProxyApp(None, ResponseHeads(), Timeouts(1, 1, 1)).request_head(context)
+    head = ProxyApp(None, ResponseHeads(), Timeouts(1, 1, 1), None).request_head(context)
     assert head.find(b"\r\n\r\n") == len(head) - 4
     line, *lines = head[:-4].split(b"\r\n")
     split = [each.partition(b":") for each in lines]
