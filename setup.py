@@ -40,6 +40,7 @@ setup(
             "mypy",
             "types-gevent",
             "types-PyYAML",
+            "websockets",
         ],
         "bench": ["aiohttp"],
     },

@@ -10,6 +10,7 @@ from aegis.reasons import OK, Reason
 
 if TYPE_CHECKING:
     from aegis.http1.block import Block
+    from aegis.net.stream import Stream
     from aegis.pool.backend import Backend
 
 Environ = dict[str, Any]
@@ -60,6 +61,19 @@ class Waiting(Protocol):
 
     def cancel(self) -> None:
         """End it with ClientGoneError. Only from a hub callback."""
+
+
+class Tunnel(Protocol):
+    """What an app returns behind a backend's 101, to take over the client's connection. Empty when iterated."""
+
+    def run(self, stream: "Stream", leftover: bytes) -> None:
+        """Carry bytes both ways until both sides have ended. leftover: the client's bytes behind its request's head.
+
+        Raises BackendError or ClientGoneError when that side broke off.
+        """
+
+    def close(self) -> None:
+        """Give back what the tunnel holds, whether it ran or not. A second call does nothing."""
 
 
 class RequestContext:
@@ -116,7 +130,7 @@ class RequestContext:
         self.backend: Backend | None = None
         self.attempts = 0
         self.backend_ms: float | None = None  # to response headers
-        self.endless = False  # the answer is an event stream
+        self.endless = False  # the answer is an event stream or a tunnel
         self.waits_on: Waiting | None = None  # what is waited for on the backend's side, if anything
         self.close = False  # the connection cannot be used after this answer
 

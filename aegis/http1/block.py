@@ -1,5 +1,6 @@
 """The parsed fields of one request: an immutable block, shared by all requests with the same bytes."""
 
+import re
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any, Final
@@ -7,10 +8,14 @@ from typing import Any, Final
 from aegis.http1 import framing, llhttp, request_line
 from aegis.http1.framing import NO_BODY
 from aegis.reasons import Reason, Refused
-from aegis.security.forwarding import Fate, fate, trusted_peer_fields
+from aegis.security.forwarding import WEBSOCKET_UPGRADE, Fate, fate, trusted_peer_fields
 
 MOST_FIELDS: Final = 100
 NAMES_KEPT: Final = 2048
+
+WEBSOCKET_VERSION: Final = b"13"
+WEBSOCKET_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
+"""16 bytes in base64 (RFC 6455 §4.1)."""
 
 
 class Kind(IntEnum):
@@ -19,14 +24,15 @@ class Kind(IntEnum):
     PLAIN = 0  # forwarded as it came
     HOST = 1  # the same
     WEBSOCKET_KEY = 2  # the same, whatever Connection names
-    LENGTH = 3
-    DROPPED = 4  # hop-by-hop
-    CLAIM = 5  # about the peer: forwarded for trusted peers only
-    REQUEST_ID = 6  # ours replaces it, a trusted peer's own is kept
-    CODING = 7
-    CONNECTION = 8
-    UPGRADE = 9
-    EXPECT = 10
+    WEBSOCKET_VERSION = 3  # the same
+    LENGTH = 4
+    DROPPED = 5  # hop-by-hop
+    CLAIM = 6  # about the peer: forwarded for trusted peers only
+    REQUEST_ID = 7  # ours replaces it, a trusted peer's own is kept
+    CODING = 8
+    CONNECTION = 9
+    UPGRADE = 10
+    EXPECT = 11
 
 
 _KINDS: Final = {
@@ -37,6 +43,7 @@ _KINDS: Final = {
     b"upgrade": Kind.UPGRADE,
     b"expect": Kind.EXPECT,
     b"sec-websocket-key": Kind.WEBSOCKET_KEY,
+    b"sec-websocket-version": Kind.WEBSOCKET_VERSION,
 }
 _FATES: Final = {
     Fate.FORWARD: Kind.PLAIN,
@@ -46,13 +53,23 @@ _FATES: Final = {
 }
 
 # Plain numbers: looking up a member of the enum costs more than the rest of its line.
-_HOST, _WEBSOCKET_KEY, _LENGTH, _DROPPED, _CLAIM, _REQUEST_ID, _CODING, _CONNECTION, _UPGRADE, _EXPECT = map(
-    int, list(Kind)[1:]
-)
+(
+    _HOST,
+    _WEBSOCKET_KEY,
+    _WEBSOCKET_VERSION,
+    _LENGTH,
+    _DROPPED,
+    _CLAIM,
+    _REQUEST_ID,
+    _CODING,
+    _CONNECTION,
+    _UPGRADE,
+    _EXPECT,
+) = map(int, list(Kind)[1:])
 
 _USUAL_TOKENS: Final = frozenset({b"", b"close", b"keep-alive", b"upgrade"})
 _NOTHING: Final = frozenset[bytes]()
-_OURS: Final = frozenset({b"host", b"content-length", b"sec-websocket-key"})
+_OURS: Final = frozenset({b"host", b"content-length", b"sec-websocket-key", b"sec-websocket-version"})
 """The backend needs them to read the request as we did, whatever Connection names."""
 
 _kinds: dict[bytes, int] = {}
@@ -78,7 +95,7 @@ class Block:
     stripped = _NOTHING  # lower-case names that Connection strips
     expects_continue = False
     upgrade = False  # asks for one, validly or not
-    websocket = False  # the fields of a valid WebSocket request; the method is not ours to see
+    websocket = False  # a valid WebSocket request, as far as its fields tell until `settle_method`
     request_id = b""  # X-Request-ID as it came
     claims: tuple[tuple[bytes, bytes], ...] = ()  # fields about the peer, worth something from a trusted one
 
@@ -95,6 +112,13 @@ class Block:
 
     def __repr__(self) -> str:
         return f"<Block {self.host_name} {self.framing}>"
+
+    def settle_method(self, method: bytes) -> None:
+        """The last step for a WebSocket request, which is never shared: its key does not repeat."""
+        # [SECURITY] HopByHop: what came was stripped; the upgrade that goes out is ours, and only for a GET.
+        self.websocket = method == b"GET"
+        if self.websocket:
+            self.forward += WEBSOCKET_UPGRADE
 
     def trusted_peer_fields(self, address: str, scheme: str) -> bytes:
         """What we say to a backend of a trusted peer with these fields."""
@@ -224,8 +248,10 @@ def _settle_upgrade(block: Block, special: dict[int, list[bytes]]) -> None:
     if block.has_body:
         raise Refused(Reason.BAD_UPGRADE, "an Upgrade with a body")
     asked = [value.lower() for value in protocols] == [b"websocket"]
-    keyed = len(special.get(_WEBSOCKET_KEY, ())) == 1
-    block.websocket = block.upgrade and asked and keyed and block.http11
+    keys = special.get(_WEBSOCKET_KEY, [])
+    keyed = len(keys) == 1 and WEBSOCKET_KEY.fullmatch(keys[0]) is not None
+    known = special.get(_WEBSOCKET_VERSION) == [WEBSOCKET_VERSION]
+    block.websocket = block.upgrade and asked and keyed and known and block.http11
 
 
 def _forward(block: Block, version_and_fields: bytes, kinds: "list[int | None]", altered: list[int]) -> bytes:

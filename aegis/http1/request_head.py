@@ -28,7 +28,10 @@ class RequestHeads:
             line, _, _ = head.partition(b"\r\n")
             request_line.split(line)  # the line is judged before the fields
             block = blocks.parse(key)
-            self.memo.offer(key, block)
+            if block.websocket:
+                block.settle_method(method)
+            else:
+                self.memo.offer(key, block)
         name = request_line.METHODS.get(method) or request_line.check_method(method)
         # As check_target would judge it, of the usual form: visible ASCII (there is no space in it), no fragment.
         if not (

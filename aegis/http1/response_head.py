@@ -7,15 +7,16 @@ from functools import lru_cache
 from typing import Final
 
 from aegis.http1 import framing, llhttp, write
-from aegis.http1.framing import NO_BODY_STATUSES, Framing
+from aegis.http1.framing import NO_BODY, NO_BODY_STATUSES, Framing
 from aegis.http1.memo import Memo
-from aegis.security.forwarding import HOP_BY_HOP
+from aegis.security.forwarding import HOP_BY_HOP, WEBSOCKET_UPGRADE
 from aegis.security.headers import REPLACED, SECURITY_WIRE
 from aegis.security.masking import masked_text
 
 STATUS_LINE: Final = re.compile(rb"(HTTP/1\.[01]) ([1-5][0-9][0-9])(?: [^\x00\r\n]*)?")
 LARGEST_HEAD: Final = 64 * 1024
 SWITCHING: Final = 101
+FIRST_FINAL: Final = 200
 NO_CONTENT: Final = 204
 NAMES_KEPT: Final = 2048
 
@@ -31,6 +32,7 @@ class Kind(IntEnum):
     REPLACED = 5  # by the security fields
     CODING = 6
     CONNECTION = 7
+    UPGRADE = 8
 
 
 _KINDS: Final = {
@@ -40,12 +42,13 @@ _KINDS: Final = {
     b"content-length": Kind.LENGTH,
     b"transfer-encoding": Kind.CODING,
     b"connection": Kind.CONNECTION,
+    b"upgrade": Kind.UPGRADE,
     b"date": Kind.DATE,
     b"content-type": Kind.CONTENT_TYPE,
 }
 
 # Plain numbers: looking up a member of the enum costs more than the rest of its line.
-_LENGTH, _DATE, _CONTENT_TYPE, _DROPPED, _REPLACED, _CODING, _CONNECTION = map(int, list(Kind)[1:])
+_LENGTH, _DATE, _CONTENT_TYPE, _DROPPED, _REPLACED, _CODING, _CONNECTION, _UPGRADE = map(int, list(Kind)[1:])
 
 _USUAL_TOKENS: Final = frozenset({b"", b"close", b"keep-alive"})
 _NO_TOKENS: Final = frozenset[bytes]()
@@ -71,6 +74,7 @@ class Head:
     Stands in the place of WSGI's field list, and iterates as one: (name, value) as text.
     status: from 100 to 599. length: bytes of the body, None where that is unknown or the status forbids one.
     reusable: the connection lives on after the body. event_stream: server-sent events, which may be silent for long.
+    A 101 is a switch to WebSocket; to anything else it is malformed, since we ask for nothing else.
     wire: the status line and the field lines, without the empty one.
 
     [SECURITY] SecurityHeaders: the security fields are in from the start, whatever layers stand above.
@@ -157,13 +161,22 @@ def _build(status: int, fields: llhttp.Fields, lines: list[bytes], *, http11: bo
             if kind == _CONNECTION:
                 tokens |= _tokens(values[index])
             del lines[index]
-    dropped = _stripped(status, tokens) if tokens or status == NO_CONTENT else _NO_TOKENS
+    dropped = _stripped(status, tokens) if tokens or status == NO_CONTENT or status < FIRST_FINAL else _NO_TOKENS
     if dropped:
         lines = [line for line in lines if line.partition(b":")[0].lower() not in dropped]
     wire = b"%b%b%b" % (write.status_line(write.wsgi_status(status)), b"\r\n".join(lines), SECURITY_WIRE)
+    if status == SWITCHING:
+        return _switch(wire, special, tokens, http11=http11)
     reusable = b"close" not in tokens and (http11 or b"keep-alive" in tokens)
     events = _CONTENT_TYPE in special and special[_CONTENT_TYPE].lower().startswith(b"text/event-stream")
     return Head(status, wire, _framing(special, http11=http11), reusable, _DATE in special, events)
+
+
+def _switch(wire: bytes, special: dict[int, bytes], tokens: frozenset[bytes], *, http11: bool) -> Head:
+    # [SECURITY] Switch: bytes go unread only after a backend agreed, in every word, to what we asked it for.
+    if not http11 or b"upgrade" not in tokens or special.get(_UPGRADE, b"").strip(b" \t").lower() != b"websocket":
+        raise ResponseHeadError("a 101 that does not switch to websocket")
+    return Head(SWITCHING, wire + WEBSOCKET_UPGRADE, NO_BODY, False, _DATE in special, False)
 
 
 def _framing(special: dict[int, bytes], *, http11: bool) -> Framing:
@@ -185,5 +198,5 @@ def _stripped(status: int, tokens: frozenset[bytes]) -> frozenset[bytes]:
     """The lower-case names that go beside the hop-by-hop ones."""
     # [SECURITY] HopByHop: whatever the backend's Connection names goes too, but not what frames the message.
     stripped = tokens - _USUAL_TOKENS - {b"content-length", b"date"} if tokens else tokens
-    # RFC 9110 §8.6 forbids a length on a 204, and some clients would wait for the bytes.
-    return stripped | {b"content-length"} if status == NO_CONTENT else stripped
+    # RFC 9110 §8.6 forbids a length on a 204 and a 1xx, and some clients would wait for the bytes.
+    return stripped | {b"content-length"} if status == NO_CONTENT or status < FIRST_FINAL else stripped

@@ -6,21 +6,27 @@ A deadline is a number on the stream, so arming one costs an attribute store. Ti
 
 from collections.abc import Iterable
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from gevent.hub import get_hub
 
-if TYPE_CHECKING:
-    from aegis.net.stream import Stream
-
 NEVER: Final = float("inf")
+
+
+class Expiring(Protocol):
+    """What the sweep looks after: nearly always a stream."""
+
+    deadline: float
+
+    def expire(self) -> None:
+        """Called in the hub once the deadline has passed; looks at it again, since it may have moved."""
 
 
 class Deadlines:
     """All live streams of this process. `sweep` is called by a job; deadlines are monotonic seconds."""
 
     def __init__(self) -> None:
-        self.streams: set[Stream] = set()
+        self.streams: set[Expiring] = set()
         self._loop = get_hub().loop
 
     def __repr__(self) -> str:

@@ -363,6 +363,11 @@ class Stream:
         """Let the hub make this call in its next turn."""
         self._hub.loop.run_callback(call, *args)
 
+    def end_sending(self) -> None:
+        """Tell the peer that nothing more comes, while it may still send. Does nothing when it is gone."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
+
     def reset_on_close(self) -> None:
         """Let the close be a reset, so that the peer sees an abort and the kernel drops what was not sent."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")

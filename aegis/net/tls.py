@@ -1,5 +1,8 @@
 """A stream over TLS. Tries first and waits after: bytes may sit in OpenSSL while the kernel says there are none."""
 
+import contextlib
+import os
+import socket
 import ssl
 from typing import Any
 
@@ -44,6 +47,15 @@ class TlsStream(Stream):
     def peek(self) -> bytes | None:
         """TLS cannot be peeked: whatever arrives on a connection that owes us nothing makes it unfit."""
         return b""
+
+    def end_sending(self) -> None:
+        """As Stream.end_sending, but without a farewell of TLS's own.
+
+        OpenSSL's would read on for the peer's, and fail on the data that may still come; SSLSocket.shutdown would
+        drop the TLS layer and let us read ciphertext.
+        """
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self.sock.fileno())) as same:
+            same.shutdown(socket.SHUT_WR)
 
     def _send(self, data: bytes | memoryview) -> int:
         try:

@@ -133,9 +133,9 @@ class BackendState:
         else:
             self.connections.discard(connection)
 
-    def settle_early(self, connection: Connection) -> None:
-        """A success that is known long before the connection is given back, as of an event stream."""
-        self._settle(connection.permit, True)
+    def settle_early(self, connection: Connection, *, succeeded: bool | None = True) -> None:
+        """An outcome that is known long before the connection is given back, as of an event stream or a tunnel."""
+        self._settle(connection.permit, succeeded)
         connection.permit = NOBODYS
 
     def become(self, backend: Backend) -> None:

@@ -6,10 +6,12 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from aegis.context import KEY, Environ, RequestContext, StartResponse
+from aegis.http1.response_head import SWITCHING
 from aegis.pool.breaker import FIRST_FAILURE
 from aegis.proxy.attempt import Timeouts, attempt
 from aegis.proxy.body import ResponseBody, at_hand
 from aegis.proxy.retry import Budget, Retries
+from aegis.proxy.tunnel import WebSocketTunnel
 from aegis.reasons import ANSWERS, OK, BackendError, Reason, Refused
 
 if TYPE_CHECKING:
@@ -67,9 +69,9 @@ class ProxyApp:
             connection = state.take(fresh)
             try:
                 head, rest = attempt(context, connection, request, piece, self.heads, self.timeouts)
-                state.window.record(context.backend_ms or 0.0, monotonic())
                 start_response(head.status_text, head)
                 if head.length == len(rest) and context.method != "HEAD":
+                    state.window.record(context.backend_ms or 0.0, monotonic())
                     state.give_back(connection, head.reusable and not context.close, head.status < FIRST_FAILURE)
                     if retries is not None:
                         retries.end()
@@ -105,6 +107,9 @@ class ProxyApp:
         retries: Retries | None,
     ) -> Body:
         """The body as far as it is here, its connection given back when that is all; else what streams it."""
+        if head.status == SWITCHING:
+            return self._tunnel(context, state, connection, rest, retries)
+        state.window.record(context.backend_ms or 0.0, monotonic())
         whole = at_hand(head, rest, context.method)
         if whole is not None:
             response, exact = whole
@@ -119,6 +124,26 @@ class ProxyApp:
             state.settle_early(connection)  # it may last for hours; its permit is not held that long
         patience = self.timeouts.stream_idle if head.event_stream else self.timeouts.read
         return ResponseBody(context, stream, head, rest, patience, partial(_end, state, connection, retries))
+
+    def _tunnel(
+        self,
+        context: RequestContext,
+        state: "BackendState",
+        connection: "Connection",
+        rest: bytes,
+        retries: Retries | None,
+    ) -> WebSocketTunnel:
+        """In flight until it is over, and no sample of the backend's latency."""
+        stream, deadlines = connection.stream, connection.dial_settings.deadlines
+        if stream is None:
+            raise AssertionError("a 101 without a stream")
+        context.endless = True
+        # It may last for hours: neither the breaker's permit, to which it says nothing, nor a retry's place is held.
+        state.settle_early(connection, succeeded=None)
+        if retries is not None:
+            retries.end()
+        done = partial(state.give_back, connection, False, None)
+        return WebSocketTunnel(context, stream, rest, self.timeouts.stream_idle, deadlines, done)
 
     def request_head(self, context: RequestContext) -> bytes:
         """The request's head toward any backend: the client's fields, then ours."""

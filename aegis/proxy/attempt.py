@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from aegis.context import RequestBody, RequestContext
 from aegis.http1.head_buffer import END
-from aegis.http1.response_head import LARGEST_HEAD, SWITCHING, Head, ResponseHeadError, ResponseHeads
+from aegis.http1.response_head import FIRST_FINAL, LARGEST_HEAD, SWITCHING, Head, ResponseHeadError, ResponseHeads
 from aegis.net.deadlines import NEVER
 from aegis.proxy.upload import FIRST_READ, Upload
 from aegis.reasons import BackendError, ClientGoneError, DeadlinePassedError, Reason, Replay
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     from aegis.transport.connection_pool import Connection
 
 CONTINUE: Final = 100
-FIRST_FINAL: Final = 200
 
 
 class Timeouts:
-    """Toward backends, in seconds: to the response head, between two pieces of a body, and of an event stream."""
+    """Toward backends, in seconds: to the response head, between pieces of a body, of an event stream or tunnel."""
 
     __slots__ = ("read", "response_header", "stream_idle")
 
@@ -48,7 +47,7 @@ def attempt(
     heads: ResponseHeads,
     timeouts: Timeouts,
 ) -> tuple[Head, bytes]:
-    """(the response's head, the bytes that came behind it).
+    """(the final response's head, or the 101 that was asked for, and the bytes that came behind it).
 
     request: the head's bytes; piece: the first of the body, taken already. Sets `context.close` when the backend
     answered before it had the whole body: neither connection can be used again. Raises BackendError, and what the
@@ -69,7 +68,7 @@ def attempt(
             data, end = _collect(stream, data)
         head = heads.parse(data[: end + 2])
         data = data[end + 4 :]
-        while head.status < FIRST_FINAL:
+        while head.status < FIRST_FINAL and not _switches(context, head):
             head, data = _pass_interim(context, stream, head, data, heads)
         context.waits_on = None
         stream.deadline = NEVER
@@ -116,12 +115,17 @@ def _collect(stream: "Stream", data: bytes) -> tuple[bytes, int]:
     return data, end
 
 
+def _switches(context: RequestContext, head: Head) -> bool:
+    """Whether this is the 101 that was asked for. Raises ResponseHeadError when nobody asked."""
+    if head.status == SWITCHING and not context.block.websocket:
+        raise ResponseHeadError("a 101 that nobody asked for")
+    return head.status == SWITCHING
+
+
 def _pass_interim(
     context: RequestContext, stream: "Stream", head: Head, data: bytes, heads: ResponseHeads
 ) -> tuple[Head, bytes]:
     """Send an interim answer on and read the next head, under the deadline of the first."""
-    if head.status == SWITCHING:
-        raise ResponseHeadError("101 without an Upgrade of ours")
     # The backend's 100 is no business of the client's: we answered its Expect ourselves.
     if head.status != CONTINUE and context.interim is not None:
         try:

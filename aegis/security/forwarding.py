@@ -9,6 +9,9 @@ from typing import Final
 
 VIA: Final = b"Via: 1.1 aegis\r\n"
 
+WEBSOCKET_UPGRADE: Final = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+"""Ours, on the request and on its 101, in place of what came: never a token more than what was agreed to."""
+
 # [SECURITY] HopByHop: these speak of one connection only; forwarded, they let a client steer ours (RFC 9110 §7.6.1).
 HOP_BY_HOP: Final = frozenset(
     {

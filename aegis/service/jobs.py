@@ -40,6 +40,7 @@ def job_table(
         server.idle_timeout,
         transport.response_header_timeout,
         transport.read_timeout,
+        transport.stream_idle_timeout,
         transport.idle_conn_timeout,
     )
     return (

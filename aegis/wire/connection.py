@@ -120,13 +120,13 @@ class Connection:
             self.exchange.keep = False
 
     def break_off(self) -> None:
-        """End the answer under way as if its client had left. Only from a hub callback."""
+        """End the answer under way as if its client had left, or its tunnel. Only from a hub callback."""
         if self.exchange is not None and self.exchange.context.waits_on is not None:
             self.exchange.context.waits_on.cancel()
 
     @property
     def endless(self) -> bool:
-        """Whether it only carries an event stream by now, which ends when it is told to."""
+        """Whether it only carries an event stream or a tunnel by now, which ends when it is told to."""
         return self.exchange is not None and self.exchange.context.endless
 
     @property
@@ -207,7 +207,7 @@ class Connection:
         environ = make_environ(server.environ, context, body)
         if server.fields_in_environ:
             environ |= block.environ()
-        exchange.run(server.application, environ)
+        exchange.run(server.application, environ, came)
         self.exchange = None
         if not exchange.keep:
             self.fire(self._last_event(exchange))

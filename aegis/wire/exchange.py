@@ -5,13 +5,13 @@ An HTTP/2 stream will be an exchange too, which is why nothing here reads a head
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote_to_bytes
 
-from aegis.context import KEY, Environ, Fields, RequestContext
+from aegis.context import KEY, Environ, Fields, RequestContext, Tunnel
 from aegis.http1 import write
 from aegis.http1.chunked import LAST_CHUNK
-from aegis.http1.response_head import Head
+from aegis.http1.response_head import SWITCHING, Head
 from aegis.reasons import (
     ANSWERS,
     OK,
@@ -90,15 +90,18 @@ class Exchange:
     def __repr__(self) -> str:
         return f"<Exchange {self.context!r}{' keep' if self.keep else ''}>"
 
-    def run(self, app: "Callable[..., Iterable[bytes | memoryview]]", environ: Environ) -> None:
-        """Answer the request. Never raises but for a bug of ours; afterwards `keep` tells what becomes of the rest."""
+    def run(self, app: "Callable[..., Iterable[bytes | memoryview]]", environ: Environ, came: bytes = b"") -> None:
+        """Answer the request. Never raises but for a bug of ours; afterwards `keep` tells what becomes of the rest.
+
+        came: the client's bytes behind the request's head, which belong to a tunnel if there will be one.
+        """
         context = self.context
         try:
             result = app(environ, self.start_response)
             if type(result) is list:
                 self._send_whole(result)
             else:
-                self._send_pieces(result)
+                self._send_pieces(result, came)
             if self.body is not None and self.keep:
                 self._drain()
         except _AbortError:
@@ -224,9 +227,13 @@ class Exchange:
                     raise AssertionError("Content-Length and body disagree")
         self.stream.send_all(b"".join(parts), self.write_timeout, self.context.bytes_out)
 
-    def _send_pieces(self, result: "Iterable[bytes | memoryview]") -> None:
+    def _send_pieces(self, result: "Iterable[bytes | memoryview]", came: bytes) -> None:
         """Pieces leave as they come. An empty first one sends the head alone: the body may take its time."""
         try:
+            fields = self._fields
+            if isinstance(fields, Head) and fields.status == SWITCHING:
+                self._switch(cast("Tunnel", result), fields, came)  # nothing else stands behind a backend's 101
+                return
             for piece in result:
                 self._write(piece)
                 if self._no_body:
@@ -270,6 +277,17 @@ class Exchange:
             self.stream.send_all(LAST_CHUNK, self.write_timeout, self.context.bytes_out)
         if self._left and not self._no_body:
             raise _AbortError
+
+    # the tunnel
+
+    def _switch(self, tunnel: Tunnel, fields: Head, came: bytes) -> None:
+        """Send the 101, which says all that has to be said, and give the connection to the tunnel."""
+        context = self.context
+        self.keep, self.broken = False, True  # whatever comes of it, no request follows and no linger
+        context.status, self._head_sent = fields.status, True
+        date = b"" if fields.has_date else write.date_line()
+        self.stream.send_all(b"".join((fields.wire, context.id_line, context.extra, date, b"\r\n")), self.write_timeout)
+        tunnel.run(self.stream, came)
 
     # the ends that are none
 

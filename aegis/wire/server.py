@@ -172,7 +172,7 @@ class Server(WSGIServer):
             connection.stop_keeping()
 
     def close_endless(self) -> None:
-        """Break off event streams, which would never end by themselves. Only from a hub callback."""
+        """Break off event streams and tunnels, which would never end by themselves. Only from a hub callback."""
         for connection in [each for each in self.connections if each.endless]:
             connection.break_off()
 

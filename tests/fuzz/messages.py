@@ -70,6 +70,7 @@ _FIELDS = [
     ),
     *(b"X-Forwarded-For: 6.6.6.6", b"Forwarded: for=x", b"X-Request-ID: mine", b"X-Real-IP: x", b"X-Forwarded-Odd: x"),
     *(b"Expect: 100-continue", b"Expect: x", b"Upgrade: websocket", b"Upgrade: h2c", b"Sec-WebSocket-Key: k"),
+    *(b"Sec-WebSocket-Version: 13", b"Connection: sec-websocket-version"),
     *(
         b"Content_Length: 9",
         b"X : 1",

@@ -35,6 +35,7 @@ HOP_BY_HOP = {
     ),
     *(b"trailers", b"transfer-encoding", b"upgrade"),
 }
+ALWAYS = {b"host", b"content-length", b"sec-websocket-key", b"sec-websocket-version"}
 CLAIMS = {b"forwarded", b"x-real-ip", b"x-client-ip", b"true-client-ip", b"x-request-id"}
 
 
@@ -118,7 +119,7 @@ def h11_request(raw: bytes) -> Read | None:
         place = min((rest.index(mark) for mark in (b"/", b"?") if mark in rest), default=len(rest))
         target = rest[place:] or (b"*" if event.method == b"OPTIONS" else b"/")
         target = target if target[:1] in {b"/", b"*"} else b"/" + target
-    kept = _end_to_end(list(event.headers), {b"expect"}, always={b"host", b"content-length", b"sec-websocket-key"})
+    kept = _end_to_end(list(event.headers), {b"expect"}, always=ALWAYS)
     kept = [pair for pair in kept if not _is_claim(pair[0].replace(b"_", b"-"))]
     kept = [(name, b"%d" % int(value) if name == b"content-length" else value) for name, value in kept]
     return Read((event.method, target), kept, body, len(raw) - len(connection.trailing_data[0]))

@@ -1,6 +1,7 @@
 import pytest
 
 from aegis.http1.framing import Framing
+from aegis.http1.request_head import RequestHeads
 from tests.http1.heads import block, environ, forwarded, forwarded_lines, head, parse, refused
 
 HOP_BY_HOP = [
@@ -236,7 +237,8 @@ def test_an_expect_of_http_10_is_ignored():
 
 # Upgrade
 
-WEBSOCKET = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: a"]
+KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+WEBSOCKET = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", KEY]
 
 
 @pytest.mark.parametrize("body", ["Content-Length: 1", "Transfer-Encoding: chunked"])
@@ -251,9 +253,8 @@ def test_an_upgrade_with_a_body_is_refused(body, protocol, method):
     [
         ("GET", ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: x"]),
         ("GET", ["Connection: upgrade", "Upgrade: foo/2"]),
-        ("GET", ["Upgrade: websocket", "Sec-WebSocket-Key: a"]),  # without Connection: no upgrade
-        ("GET", ["Connection: Upgrade", "Upgrade: websocket"]),  # without a key
-        ("GET", ["Connection: Upgrade", "Upgrade: websocket, h2c", "Sec-WebSocket-Key: a"]),
+        ("GET", WEBSOCKET[1:]),  # without Connection: no upgrade
+        ("GET", ["Connection: Upgrade", "Upgrade: websocket, h2c", *WEBSOCKET[2:]]),
         ("GET", ["Connection: Upgrade"]),
         ("POST", ["Connection: Upgrade", "Upgrade: h2c"]),
         ("POST", WEBSOCKET),
@@ -268,14 +269,57 @@ def test_an_upgrade_that_is_no_websocket_get_and_has_no_body_is_stripped(method,
 
 def test_a_websocket_get_is_known():
     assert block(*WEBSOCKET).websocket is True
-    assert block(*[field.upper().replace("WEBSOCKET", "WebSocket") for field in WEBSOCKET]).websocket is True
+    assert block(*[field.upper() for field in WEBSOCKET[:3]], KEY.replace("Key", "KEY")).websocket is True
+    assert block("Connection: keep-alive, upgrade", *WEBSOCKET[1:]).websocket is True
 
 
-@pytest.mark.parametrize("left_out", range(len(WEBSOCKET) - 1))
+def test_a_websocket_get_goes_on_with_an_upgrade_of_our_own():
+    fields = ["connection: keep-alive,UPGRADE,X-Gone,Sec-WebSocket-Key,Sec-WebSocket-Version", "X-Gone: 1", "A: b"]
+    toward = forwarded(*fields, *WEBSOCKET[1:], "Sec-WebSocket-Protocol: chat")
+    assert toward == [
+        ("A", "b"),
+        ("Sec-WebSocket-Version", "13"),
+        tuple(KEY.split(": ")),
+        ("Sec-WebSocket-Protocol", "chat"),
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+    ]
+
+
+def test_a_websocket_head_is_never_remembered():
+    heads = RequestHeads()
+    for method in ("GET", "POST") * 5:
+        assert heads.parse(head(*WEBSOCKET, line=f"{method} / HTTP/1.1"))[2].websocket is (method == "GET")
+    assert len(heads.memo) == 0
+
+
+@pytest.mark.parametrize("left_out", range(len(WEBSOCKET)))
 def test_a_websocket_request_that_lacks_a_field_is_none(left_out):
-    if WEBSOCKET[left_out].startswith("Sec-WebSocket-Version"):
-        return
     assert block(*WEBSOCKET[:left_out], *WEBSOCKET[left_out + 1 :]).websocket is False
+
+
+@pytest.mark.parametrize("doubled", WEBSOCKET[1:])
+def test_a_websocket_request_that_says_something_twice_is_none(doubled):
+    assert block(*WEBSOCKET, doubled).websocket is False
+
+
+@pytest.mark.parametrize(
+    "instead",
+    [
+        *("Sec-WebSocket-Version: 12", "Sec-WebSocket-Version: 13, 8", "Sec-WebSocket-Version: 013"),
+        *("Sec-WebSocket-Key: a", "Sec-WebSocket-Key:", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ"),
+        *("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZR==", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==, x"),
+        *("Upgrade: websockets", "Upgrade: websocket/13", "Upgrade: h2c, websocket", "Connection: upgrades"),
+    ],
+)
+def test_a_websocket_request_with_a_field_that_rfc_6455_does_not_know_is_none(instead):
+    name = instead.partition(":")[0]
+    fields = [instead if field.startswith(name + ":") else field for field in WEBSOCKET]
+    assert block(*fields).websocket is False
+
+
+def test_http_10_cannot_ask_for_websocket():
+    assert block(*WEBSOCKET, line="GET / HTTP/1.0").websocket is False
 
 
 # limits and syntax

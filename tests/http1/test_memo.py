@@ -133,13 +133,14 @@ def test_a_remembered_head_is_judged_by_its_own_method_and_target():
 
 # a hit equals a parse
 
+WEBSOCKET = ["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
 SEEDS = [
     head("User-Agent: x", "Accept: */*"),
     head("Content-Length: 5", "Content-Type: text/plain", line="POST /a?b=c HTTP/1.1"),
     head("Transfer-Encoding: chunked", line="PUT / HTTP/1.1"),
     head("Connection: keep-alive, X-A", "X-A: 1", "Cookie: a=1", "Cookie: b=2", line="GET /x HTTP/1.0"),
     head("X-Forwarded-For: 1.2.3.4", "X-Request-ID: abc", "Expect: 100-continue", line="OPTIONS * HTTP/1.1"),
-    head("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: a", line="GET http://a.test/ HTTP/1.1"),
+    head("Connection: Upgrade", "Upgrade: websocket", *WEBSOCKET, line="GET http://a.test/ HTTP/1.1"),
 ]
 ODD = [
     b"\r\n",

@@ -42,9 +42,7 @@ def refused(*fields, **parts):
 # the status line
 
 
-@pytest.mark.parametrize(
-    "status", [100, 101, 103, 199, 200, 204, 206, 226, 299, 301, 304, 404, 418, 451, 499, 500, 599]
-)
+@pytest.mark.parametrize("status", [100, 103, 199, 200, 204, 206, 226, 299, 301, 304, 404, 418, 451, 499, 500, 599])
 def test_statuses_from_100_to_599_are_taken(status):
     parsed = head(line=f"HTTP/1.1 {status} Whatever")
     assert parsed.status == status
@@ -132,6 +130,49 @@ def test_a_head_can_be_iterated_again():
 def test_hop_by_hop_fields_and_the_backends_request_id_are_dropped(name):
     for spelling in (name, name.lower(), name.upper()):
         assert kept(head(f"{spelling}: x", "Kept: 1")) == [("Kept", "1")]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["Connection: Upgrade", "Upgrade: websocket"],
+        ["upgrade: WebSocket", "connection: keep-alive, UPGRADE"],
+        ["Connection: Upgrade", "Upgrade: websocket", "Content-Length: 5"],  # RFC 9110 §8.6: not in a 1xx
+    ],
+)
+def test_a_switch_to_websocket_says_so_in_our_own_words(fields):
+    parsed = head(*fields, "Sec-WebSocket-Accept: x", line="HTTP/1.1 101 Whatever")
+    assert parsed.status == 101
+    assert list(parsed) == [("Sec-WebSocket-Accept", "x"), *OURS, ("Connection", "Upgrade"), ("Upgrade", "websocket")]
+    assert parsed.length is None
+    assert not parsed.reusable
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [],
+        ["Connection: Upgrade"],
+        ["Upgrade: websocket"],
+        ["Connection: close", "Upgrade: websocket"],
+        ["Connection: Upgrade", "Upgrade: h2c"],
+        ["Connection: Upgrade", "Upgrade: websocket, h2c"],
+        ["Connection: Upgrade", "Upgrade: websocket", "Upgrade: websocket"],
+        ["Connection: Upgrade", "Upgrade: websocket/13"],
+        ["Connection: Upgrade", "Upgrade:"],
+    ],
+)
+def test_a_101_that_does_not_switch_to_websocket_is_malformed(fields):
+    assert refused(*fields, line="HTTP/1.1 101 Switching Protocols")
+
+
+def test_http_10_cannot_switch():
+    assert refused("Connection: Upgrade", "Upgrade: websocket", line="HTTP/1.0 101 Switching Protocols")
+
+
+@pytest.mark.parametrize("status", [100, 103, 204])
+def test_a_length_where_none_may_be_is_dropped(status):
+    assert kept(head("Content-Length: 5", line=f"HTTP/1.1 {status} X")) == []
 
 
 def test_the_coding_is_dropped_and_remembered():

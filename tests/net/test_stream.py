@@ -458,3 +458,20 @@ def test_a_stream_says_what_it_waits_for(pair):
     assert "read+write" in repr(stream)
     gevent.killall([reader, writer])
     assert peer
+
+
+def test_an_end_of_sending_leaves_the_other_way_open(pair):
+    stream, peer = pair()
+    stream.send_all(b"last", 5)
+    stream.end_sending()
+    assert peer.recv(10) == b"last"
+    assert peer.recv(10) == b""
+    peer.sendall(b"still here")
+    assert stream.read_some(10) == b"still here"
+
+
+def test_an_end_of_sending_toward_a_peer_that_is_gone_does_nothing(pair):
+    stream, peer = pair()
+    peer.close()
+    stream.end_sending()
+    stream.end_sending()

@@ -113,3 +113,15 @@ def test_whatever_arrives_on_an_idle_connection_is_told(tls_pair):
     peer.sendall(b"unasked")
     turns(10)
     assert events == [b""]  # TLS cannot be peeked: whatever comes makes the connection unfit
+
+
+def test_an_end_of_sending_leaves_the_other_way_open(tls_pair):
+    stream, peer = tls_pair()
+    with gevent.Timeout(5):
+        stream.send_all(b"last", 5)
+        stream.end_sending()
+        stream.end_sending()
+        assert peer.recv(10) == b"last"
+        assert peer.recv(10) == b""  # ragged, which the ssl module takes for an end
+        peer.sendall(b"still here")
+        assert stream.read_some(10) == b"still here"
