@@ -2,14 +2,15 @@
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import click
 
 from aegis.config import load
-from aegis.config.errors import ConfigErrors
+from aegis.config.errors import ConfigError, ConfigErrors
 from aegis.config.schema import Config
 from aegis.version import __version__
 
@@ -59,6 +60,14 @@ def check(path: str, probe: bool) -> None:  # noqa: FBT001
 def validate(path: str, probe: bool) -> None:  # noqa: FBT001
     """The same as check."""
     _check(path, probe=probe)
+
+
+@main.command()
+@click.argument("ticks", type=click.File("rb", lazy=False), metavar="TICKS.jsonl")
+@click.option("--set", "changes", multiple=True, metavar="adaptive.KEY=VALUE", help="Another setting; repeatable.")
+def simulate(ticks: BinaryIO, changes: tuple[str, ...]) -> None:
+    """Replay what adaptive.record holds, with other settings: which rates the loop would have set. - is stdin."""
+    _simulate(ticks, changes)
 
 
 @main.command()
@@ -149,6 +158,29 @@ def _probe(config: Config, vetted: "list[Backend]") -> bool:
     for each in results:
         click.echo(f"aegis: probe of {each}", err=True)
     return not any(each.error for each in results)
+
+
+def _simulate(ticks: BinaryIO, changes: tuple[str, ...]) -> None:
+    from aegis.config.override import adaptive_values
+    from aegis.ratelimit import comparison, replay
+    from aegis.ratelimit.record import DECIDING
+
+    values = _or_exit(lambda: adaptive_values(changes, DECIDING))
+
+    def replayed() -> "list[replay.Step]":
+        try:
+            return list(replay.replay(replay.entries_of(ticks), values))
+        except replay.ReplayError as error:
+            raise ConfigErrors([ConfigError(ticks.name, error.line, "", None, str(error))]) from None
+
+    steps = _or_exit(replayed)
+    columns = shutil.get_terminal_size().columns
+    click.echo("\n".join(comparison.table(steps)))
+    click.echo()
+    click.echo("\n".join(comparison.plot(steps, columns)))
+    click.echo()
+    click.echo("\n".join(comparison.summary(steps)))
+    click.echo("The latencies are those of the record: what another rate would have made of them is not simulated.")
 
 
 def _or_exit(call: Callable[[], T]) -> T:

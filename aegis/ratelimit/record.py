@@ -31,7 +31,7 @@ Rate = Annotated[float, Meta(gt=0, le=1_000_000)]
 class Entry(Struct, frozen=True, kw_only=True):
     """One tick. Of `settings` only the deciding keys and the mode are recorded; the others have their defaults."""
 
-    time: str  # RFC 3339, UTC
+    time: Annotated[str, Meta(pattern=r"\A[0-9T:.Z+-]{1,40}\Z")]  # RFC 3339, UTC
     p95_ms: Annotated[float, Meta(ge=0)] | None
     samples: Count
     healthy_backends: Count
