@@ -235,10 +235,7 @@ class ScriptedBackend:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._greenlets.kill()
-        self._listener.close()
-        for connection in self.connections:
-            connection.close()
+        self.stop_listening()
 
     def on(self, target: str, *answers: Answer) -> None:
         """Answer requests for `target` (query cut off), one answer after the other; the last one stays."""
@@ -261,6 +258,13 @@ class ScriptedBackend:
 
     def open_connections(self) -> int:
         return sum(not c.closed for c in self.connections)
+
+    def stop_listening(self) -> None:
+        """Refuse connects from now on and end all connections, as a program does that has gone."""
+        self._greenlets.kill()
+        self._listener.close()
+        for connection in self.connections:
+            connection.close()
 
     def _accept(self) -> None:
         while True:
