@@ -85,6 +85,7 @@ class Breaker:
 
     def admit(self) -> int | None:
         """A permit, to be settled exactly once; None when there is none."""
+        # [SECURITY] CircuitBreaker: a backend that fails is left alone, or waiting for it takes down what still works.
         if not self.admits:
             return None
         if self.state is State.HALF_OPEN:

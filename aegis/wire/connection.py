@@ -171,6 +171,7 @@ class Connection:
     def _collect(self, data: bytes) -> tuple[bytes, int]:
         """Read on until the head is whole: (bytes, where its fields end), 0 when the client left."""
         stream, settings = self.stream, self.server.settings
+        # [SECURITY] SlowHead: set once, for the whole head: a client that drips bytes must not move its own deadline.
         if self.state is not State.FRESH:  # a fresh connection has had its deadline since it was accepted
             stream.deadline = stream.now() + settings.read_timeout
         self.fire(Event.BYTES)

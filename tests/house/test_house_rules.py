@@ -10,6 +10,9 @@ LAYERS = {
     "request validation": {"PathTraversal", "HostWhitelist", "Method", "BodySize"},
     "security headers": {"SecurityHeaders"},
     "hop-by-hop stripping": {"HopByHop"},
+    "rate limiting": {"RateLimit"},
+    "circuit breaker": {"CircuitBreaker"},
+    "timeouts": {"SlowHead", "SlowBody", "SlowReader"},
     "log hygiene": {"LogHygiene"},
 }
 
