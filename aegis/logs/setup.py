@@ -52,7 +52,7 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
     """What came through `extra`; a traceback by its last line."""
     fields = {key: value for key, value in vars(record).items() if key not in _STANDARD}
     if record.exc_info and record.exc_info[1] is not None:
-        fields["error"] = repr(record.exc_info[1])[:LONGEST_TEXT]
+        fields["error"] = masked_text(repr(record.exc_info[1]))[:LONGEST_TEXT]
     return fields
 
 
