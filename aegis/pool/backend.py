@@ -54,7 +54,6 @@ class BackendState:
     """
 
     __slots__ = (
-        "address_failures",
         "backend",
         "breaker",
         "connections",
@@ -67,6 +66,7 @@ class BackendState:
         "probed_at",
         "probes",
         "share",
+        "suspect",
         "watching",
         "window",
     )
@@ -93,7 +93,7 @@ class BackendState:
         self.health_error = ""  # of the last probe; "" after a pass
         self.probes = {True: 0, False: 0}  # results so far, passed and failed
         self.probed_at: float | None = None  # when the last probe started, monotonic
-        self.address_failures = 0  # times that every pinned address refused, or a probe failed
+        self.suspect = False  # every pinned address refused, or a probe failed, since its name was looked up
         self.watching: Watching | None = None
 
     def __repr__(self) -> str:

@@ -60,7 +60,7 @@ class Prober:
         state.probes[passed] += 1
         state.health_error = error
         if not passed:
-            state.address_failures += 1
+            state.suspect = True
         event = state.health.count(passed=passed)
         if event is not None:
             self._moved(state, event, error)

@@ -95,7 +95,7 @@ class ProxyApp:
         if error.reason is Reason.BACKEND_TIMEOUT:  # counts as its timeout: it may have been a longer wait
             state.window.record(self.timeouts.response_header * 1000, monotonic())
         elif error.reason is Reason.BAD_GATEWAY_CONNECT:
-            state.address_failures += 1  # every vetted address was tried
+            state.suspect = True  # every vetted address was tried
 
     def _rest(
         self,

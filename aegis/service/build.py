@@ -25,6 +25,7 @@ from aegis.pool.balancer import WeightedRoundRobin
 from aegis.pool.breaker import Breaker
 from aegis.pool.health import Health
 from aegis.pool.prober import Prober
+from aegis.pool.repin import AT_ONCE, LookUp, Repinner
 from aegis.proxy.app import ProxyApp
 from aegis.proxy.attempt import Timeouts
 from aegis.proxy.retry import Budget
@@ -37,7 +38,7 @@ from aegis.service.observe import Observed, Observer
 from aegis.service.stack import build_stack
 from aegis.transport.connection import DialSettings
 from aegis.transport.connection_pool import open_pool
-from aegis.transport.resolver import Resolve, VettingError, system_resolve, vet
+from aegis.transport.resolver import Address, Resolve, VettingError, system_resolve, vet
 from aegis.wire.server import WireSettings
 
 
@@ -48,6 +49,7 @@ class Parts:
     config: Config
     backends: Backends
     prober: Prober
+    repinner: Repinner
     deadlines: Deadlines
     application: WsgiApp
     request_heads: RequestHeads
@@ -88,16 +90,32 @@ def networks_of(config: Config, resolve: Resolve = system_resolve) -> tuple[str,
 
 def _vet(entry: BackendEntry, config: Config, networks: Sequence[Network], resolve: Resolve) -> Backend:
     # [SECURITY] StartupValidation: every backend is vetted before a port is opened.
-    addresses = vet(
-        entry.host,
-        entry.port,
-        resolve,
-        allow_loopback=config.development.allow_loopback_backends,
-        networks=networks,
-    )
-    if is_own_listener(config.server.host, config.server.port, [each.host for each in addresses], entry.port):
-        raise VettingError("resolves to our own listener: requests would go round in a circle; use another port")
+    addresses = _addresses(entry.host, entry.port, config, networks, resolve)
     return Backend(entry.name, entry.scheme, entry.host, entry.port, entry.weight, addresses)
+
+
+def _addresses(
+    host: str, port: int, config: Config, networks: Sequence[Network], resolve: Resolve
+) -> tuple[Address, ...]:
+    """The vetted addresses of a backend, at start as later. Raises VettingError."""
+    loopback = config.development.allow_loopback_backends
+    addresses = vet(host, port, resolve, allow_loopback=loopback, networks=networks)
+    if is_own_listener(config.server.host, config.server.port, [each.host for each in addresses], port):
+        raise VettingError("resolves to our own listener: requests would go round in a circle; use another port")
+    return addresses
+
+
+def look_up_by(config: Config, resolve: Resolve = system_resolve) -> LookUp:
+    """What looks a running backend's name up again, by the rules of this configuration."""
+    networks = config.security.backend_networks
+
+    def look_up(backend: Backend) -> tuple[Address, ...] | VettingError:
+        try:
+            return _addresses(backend.host, backend.port, config, networks, resolve)
+        except VettingError as error:
+            return error
+
+    return look_up
 
 
 def build(config: Config, backends: Sequence[Backend], *, max_connections: int) -> Parts:
@@ -108,6 +126,8 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
     events = Events()
     states = Backends([make_state(backend, config, deadlines) for backend in backends], events)
     prober = Prober(states, config.health_check, events)
+    dns = ThreadPool(AT_ONCE)  # its own: stuck look-ups would delay whatever else runs in the loop's shared pool.
+    repinner = Repinner(states, look_up_by(config), dns.spawn, events)
     transport = config.transport
     timeouts = Timeouts(transport.response_header_timeout, transport.read_timeout, transport.stream_idle_timeout)
     counters = Counters(config.server.allowed_methods)
@@ -128,6 +148,7 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
         config=config,
         backends=states,
         prober=prober,
+        repinner=repinner,
         deadlines=deadlines,
         application=build_stack(proxy.__call__, config, limiter, writer.put, counters.ended),
         request_heads=request_heads,
@@ -147,6 +168,7 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
                 flush=writer.flush,
                 purge=partial(limiter.purge, gevent.idle),  # gives way to requests between slices
                 breakers=states.tick,
+                resolve=repinner.tick,
                 decide=adaptive.tick,
                 record=recorder.flush,
                 observe=partial(observer.tick, partial(gevent.sleep, 0.001)),

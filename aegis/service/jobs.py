@@ -15,6 +15,7 @@ LOG_BATCH: Final = 0.1
 RECORD_BATCH: Final = 0.5
 LOOK: Final = 1.0
 """Most seconds from one snapshot to the next; a dashboard that repaints more often gets them more often."""
+RESOLVE: Final = 1.0
 PROBE_JITTER: Final = 0.1
 """Share of the interval: probes of many proxies and backends do not fall into step."""
 
@@ -27,6 +28,7 @@ def job_table(
     flush: Callable[[], None],
     purge: Callable[[], None],
     breakers: Callable[[], None],
+    resolve: Callable[[], None],
     decide: Callable[[], None],
     record: Callable[[], None],
     observe: Callable[[], None],
@@ -49,6 +51,7 @@ def job_table(
         Job("write logs", LOG_BATCH, flush),
         Job("purge buckets", config.rate_limit.cleanup_interval, purge),
         Job("breakers", sweep_interval((config.circuit_breaker.open_timeout,)), breakers),
+        Job("resolve names", RESOLVE, resolve),
         Job("adaptive", config.adaptive.evaluation_interval, decide),
         Job("write record", RECORD_BATCH, record),
         Job("observe", min(LOOK, config.tui.refresh_interval), observe),

@@ -197,7 +197,7 @@ def test_a_connect_failure_moves_any_request_to_another_backend(proxy, method, b
         for _ in range(4):
             assert get(made, method, body).status == 200
         assert [request.body for request in good.requests] == [body] * 4
-        assert made.state.address_failures == made.state.failures
+        assert [state.suspect for state in made.states] == [True, False]
         nothing_left(made)
 
 

@@ -337,3 +337,34 @@ def test_a_connection_says_its_state(pool, backend):
     assert repr(connection.stream) in repr(connection)
     pool.discard(connection)
     assert "None" in repr(connection)
+
+
+# other addresses
+
+
+def test_after_redialling_nothing_that_leads_to_the_old_addresses_serves_again(make_pool, backend):
+    with ScriptedBackend() as other:
+        pool = make_pool(backend.address)
+        parked, out = taken(pool), taken(pool)
+        ask(parked)
+        pool.park(parked)
+        pool.redial(pool.dial_settings.at((Address(*other.address),)))
+        assert pool.idle() == []
+        assert parked.stream is None
+        ask(out)  # what is under way goes on
+        pool.park(out)
+        assert pool.idle() == []
+        ask(taken(pool), b"/new")
+        assert len(other.asked("/new")) == 1
+        assert len(backend.requests) == 2
+
+
+def test_a_retired_pool_parks_nothing(pool):
+    parked, out = taken(pool), taken(pool)
+    pool.park(parked)
+    pool.retire()
+    assert parked.stream is None
+    ask(out)
+    pool.park(out)
+    assert out.stream is None
+    assert pool.idle() == []
