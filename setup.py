@@ -35,6 +35,7 @@ setup(
             "hypothesis",
             "h11",
             "jsonschema",
+            "pyte",
             "trustme",
             "ruff",
             "mypy",

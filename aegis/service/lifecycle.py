@@ -94,6 +94,7 @@ class Service:
     def _wait_for_stop(self) -> None:
         """With a dashboard meanwhile, if there is to be one. Its terminal is given back before anything else."""
         if wanted(self.parts.config, headless=self._headless):
+            self.parts.observer.tick()  # the first picture shows that we listen
             self.screen.open(self._stop.set)
         try:
             self._stop.wait()
