@@ -116,7 +116,7 @@ def event(number=1, message="backend app-1 is up", **changes) -> Event:
         **{
             "number": number,
             "time": NOON + number,
-            "kind": Kind.BACKEND_UP,
+            "kind": Kind.LOG,
             "level": "INFO",
             "message": message,
             "fields": {},

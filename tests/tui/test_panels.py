@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wcwidth import wcswidth
 
+from aegis.events import Kind
 from aegis.tui.keys import KEYS, table
 from aegis.tui.panels.backends import COLUMNS, MARK, backends, plan, window
 from aegis.tui.panels.events import events
@@ -354,3 +355,13 @@ def test_smallest_screens_keep_the_first_line_the_backends_and_the_keys():
     assert "Aegis 0.1.0" in shown
     assert "app-1" in shown
     assert "q quit" in shown
+
+
+def test_debug_events_are_not_shown():
+    lines = events([event(1, "seen"), event(2, "unseen", level="DEBUG"), event(3, "seen too")], SMALL)
+    assert [text(line).split()[-1] for line in lines[1:]] == ["seen", "too"]
+
+
+def test_fields_of_which_the_words_say_all_are_not_shown():
+    lines = events([event(1, "adaptive loop: hold", kind=Kind.ADAPTIVE, fields={"p95_ms": 12.3})], SMALL)
+    assert "p95_ms" not in text(lines[1])

@@ -4,18 +4,23 @@ from collections.abc import Sequence
 from time import localtime, strftime
 from typing import Final
 
-from aegis.events import Event
+from aegis.events import Event, Kind
 from aegis.tui.styles import Style
 from aegis.tui.text import Line, Size, Span, fit
 
-LEVEL_STYLES: Final = {"WARNING": Style.WATCH, "ERROR": Style.BAD, "CRITICAL": Style.BAD, "DEBUG": Style.FAINT}
+LEVEL_STYLES: Final = {"WARNING": Style.WATCH, "ERROR": Style.BAD, "CRITICAL": Style.BAD}
+COMPLETE: Final = frozenset({Kind.ADAPTIVE, Kind.BREAKER, Kind.BACKEND_UP, Kind.WARM_UP})
+"""Kinds whose words say all that their fields do."""
+
 SHORT: Final = {"WARNING": "WARN", "CRITICAL": "ERROR"}
 
 
 def events(happened: Sequence[Event], size: Size) -> list[Line]:
     """A title and one line an event."""
     room = max(0, size.rows - 1)
-    shown = happened[-room:] if room else []
+    # What only a search for a fault wants to know (every hold of the adaptive loop) would push the rest off the screen.
+    told = [event for event in happened if event.level != "DEBUG"]
+    shown = told[-room:] if room else []
     lines: list[Line] = [(Span("EVENTS", Style.TITLE),)]
     lines += [_event(event) for event in shown] or [(Span("nothing yet", Style.FAINT),)]
     return [fit(line, size.columns) for line in lines[: size.rows]]
@@ -23,7 +28,8 @@ def events(happened: Sequence[Event], size: Size) -> list[Line]:
 
 def _event(event: Event) -> Line:
     style = LEVEL_STYLES.get(event.level, Style.PLAIN)
-    rest = " ".join(f"{key}={value}" for key, value in event.fields.items() if _says_more(value, event.message))
+    fields = {} if event.kind in COMPLETE else event.fields
+    rest = " ".join(f"{key}={value}" for key, value in fields.items() if _says_more(value, event.message))
     return (
         Span(strftime("%H:%M:%S ", localtime(event.time)), Style.FAINT),
         Span(f"{SHORT.get(event.level, event.level):5} ", style),

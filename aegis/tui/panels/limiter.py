@@ -57,7 +57,9 @@ def _decision(view: AdaptiveView, now: float) -> list[Part]:
     parts = [
         part(0, "     "),
         part(1, last.words, ACTION_STYLES.get(last.action, Style.PLAIN)),
-        part(3, moved, ACTION_STYLES.get(last.action, Style.PLAIN)) if last.rate_before != last.rate_after else None,
+        part(3, moved, ACTION_STYLES.get(last.action, Style.PLAIN))
+        if last.rate_before != last.rate_after and "→" not in last.words
+        else None,
         part(2, bound),
         part(4, f"{duration(now - last.time)} ago", Style.FAINT),
         part(5, "SHADOW: the rate is left alone", Style.WATCH) if view.mode == "shadow" else None,
