@@ -84,6 +84,7 @@ class RequestContext:
     """
 
     __slots__ = (
+        "answered",
         "attempts",
         "backend",
         "backend_ms",
@@ -130,6 +131,7 @@ class RequestContext:
         self.backend: Backend | None = None
         self.attempts = 0
         self.backend_ms: float | None = None  # to response headers
+        self.answered = 0.0  # when those had come; seconds, monotonic
         self.endless = False  # the answer is an event stream or a tunnel
         self.waits_on: Waiting | None = None  # what is waited for on the backend's side, if anything
         self.close = False  # the connection cannot be used after this answer

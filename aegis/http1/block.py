@@ -103,6 +103,7 @@ class Block:
         self.fields = fields  # names and values as they came
         self.http11 = http11
         self.keep_alive = http11
+        self.plain = http11  # and without a body: a whole answer needs no second thought
         # Read for every request, so they stand here: what only the class has costs ten times as much to read.
         self.framing = NO_BODY
         self.has_body = False
@@ -232,6 +233,7 @@ def _settle_body(block: Block, special: dict[int, list[bytes]]) -> None:
         except framing.FramingError as error:
             raise Refused(Reason.BAD_FRAMING, str(error)) from error
         block.has_body = block.framing.has_body
+        block.plain = block.http11 and not block.has_body
     expectations = special.get(_EXPECT)
     if expectations and block.http11:
         if [value.lower() for value in expectations] != [b"100-continue"]:

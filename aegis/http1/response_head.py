@@ -75,12 +75,13 @@ class Head:
     status: from 100 to 599. length: bytes of the body, None where that is unknown or the status forbids one.
     reusable: the connection lives on after the body. event_stream: server-sent events, which may be silent for long.
     A 101 is a switch to WebSocket; to anything else it is malformed, since we ask for nothing else.
-    wire: the status line and the field lines, without the empty one.
+    wire: the status line and the field lines, without the empty one. whole: length, where the head lacks nothing that
+    an answer needs.
 
     [SECURITY] SecurityHeaders: the security fields are in from the start, whatever layers stand above.
     """
 
-    __slots__ = ("event_stream", "framing", "has_date", "length", "reusable", "status", "status_text", "wire")
+    __slots__ = ("event_stream", "framing", "has_date", "length", "reusable", "status", "status_text", "whole", "wire")
 
     def __init__(
         self,
@@ -98,6 +99,7 @@ class Head:
         self.length = None if status in NO_BODY_STATUSES else framed.length
         self.reusable = reusable
         self.has_date = has_date
+        self.whole = self.length if has_date else None
         self.event_stream = event_stream
 
     def __repr__(self) -> str:

@@ -79,7 +79,7 @@ class AccessLog:
     def write(self, context: RequestContext) -> None:
         """Count a finished request and queue its line."""
         seconds = monotonic() - context.started
-        count = self.count  # called as a local: faster than a method call through an attribute
+        count = self.count
         count(context, seconds)
         block, path, backend, backend_ms = context.block, context.path, context.backend, context.backend_ms
         line = AccessLine(
@@ -102,7 +102,7 @@ class AccessLog:
             context.attempts - 1 if context.attempts else 0,
             context.detail and cut(context.detail),
         )
-        put, encode = self.put, self.encode
+        put, encode = self.put, self.encode  # called as locals: faster than methods kept in attributes
         put(encode(line))
 
 

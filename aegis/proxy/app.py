@@ -71,7 +71,7 @@ class ProxyApp:
                 head, rest = attempt(context, connection, request, piece, self.heads, self.timeouts)
                 start_response(head.status_text, head)
                 if head.length == len(rest) and context.method != "HEAD":
-                    state.window.record(context.backend_ms or 0.0, monotonic())
+                    state.window.record(context.backend_ms or 0.0, context.answered)
                     state.give_back(connection, head.reusable and not context.close, head.status < FIRST_FAILURE)
                     if retries is not None:
                         retries.end()
@@ -109,7 +109,7 @@ class ProxyApp:
         """The body as far as it is here, its connection given back when that is all; else what streams it."""
         if head.status == SWITCHING:
             return self._tunnel(context, state, connection, rest, retries)
-        state.window.record(context.backend_ms or 0.0, monotonic())
+        state.window.record(context.backend_ms or 0.0, context.answered)
         whole = at_hand(head, rest, context.method)
         if whole is not None:
             response, exact = whole

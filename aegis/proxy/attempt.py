@@ -72,7 +72,8 @@ def attempt(
             head, data = _pass_interim(context, stream, head, data, heads)
         context.waits_on = None
         stream.deadline = NEVER
-        context.backend_ms = (monotonic() - stream.sent_at) * 1000
+        context.answered = monotonic()
+        context.backend_ms = (context.answered - stream.sent_at) * 1000
     except (OSError, _ClosedEarlyError) as error:
         # Safe to send again only while no response byte came (RFC 9110 §9.2.2): most often a pooled connection that
         # died while it was parked.

@@ -10,13 +10,13 @@ from random import getrandbits
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from aegis.context import Peer, RequestContext
+from aegis.context import KEY, Environ, Peer, RequestContext
 from aegis.http1 import head_buffer, request_line
 from aegis.http1.block import NO_BLOCK, Block
 from aegis.net.deadlines import NEVER
 from aegis.net.stream import Stream
 from aegis.reasons import ANSWERS, DeadlinePassedError, Reason, Refused
-from aegis.wire.exchange import Exchange, make_environ
+from aegis.wire.exchange import Exchange, full_environ
 from aegis.wire.request_body import RequestBody, make_body
 
 if TYPE_CHECKING:
@@ -205,9 +205,9 @@ class Connection:
             stream.watch()  # so that a client that leaves is noticed while we wait for the backend
         exchange = Exchange(context, stream, body, server.settings.write_timeout, block.keep_alive and server.keeps)
         self.exchange = exchange
-        environ = make_environ(server.environ, context, body)
-        if server.fields_in_environ:
-            environ |= block.environ()
+        environ: Environ = {KEY: context} if not server.full_environ else full_environ(server.environ, context)
+        if body is not None:
+            environ["wsgi.input"] = body
         exchange.run(server.application, environ, came)
         self.exchange = None
         if not exchange.keep:

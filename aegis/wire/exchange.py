@@ -135,7 +135,11 @@ class Exchange:
         elif self._status:
             raise AssertionError("start_response was called twice")
         self._status, self._fields = status, fields
-        return self._write
+        return self  # PEP 3333's `write`: a bound method would be made for each request
+
+    def __call__(self, piece: bytes) -> None:
+        """Send a piece of the body, the head before the first one."""
+        self._write(piece)
 
     # the head
 
@@ -198,11 +202,9 @@ class Exchange:
         context, fields = self.context, self._fields
         if (
             type(fields) is Head
-            and fields.length == length
-            and fields.has_date
+            and fields.whole == length
+            and context.block.plain
             and self.keep
-            and self.body is None
-            and context.block.http11
             and context.method != "HEAD"
             and not self._head_sent
         ):
@@ -330,16 +332,14 @@ def _foreign(status: str, fields: Fields) -> tuple[bytes, bool, int | None]:
     return write.status_line(status) + write.fields(fields), has_date, declared
 
 
-def make_environ(base: Environ, context: RequestContext, body: "RequestBody | None") -> Environ:
-    """The WSGI environ of a request, without its fields. base: what all requests of this server share."""
-    environ = base.copy()
-    environ["SERVER_PROTOCOL"] = "HTTP/1.1" if context.block.http11 else "HTTP/1.0"
+def full_environ(base: Environ, context: RequestContext) -> Environ:
+    """The environ as PEP 3333 wants it, fields included. base: what all requests of this server share."""
+    environ = base | context.block.environ()
     path = context.path
+    environ["SERVER_PROTOCOL"] = "HTTP/1.1" if context.block.http11 else "HTTP/1.0"
     environ["QUERY_STRING"] = context.query
     environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
     environ["REQUEST_METHOD"] = context.method
     environ["REMOTE_ADDR"] = context.peer.address
-    if body is not None:
-        environ["wsgi.input"] = body
     environ[KEY] = context
     return environ

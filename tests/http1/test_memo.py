@@ -204,6 +204,7 @@ RESPONSE_SLOTS = (
     "reusable",
     "has_date",
     "event_stream",
+    "whole",
 )
 RESPONSE_FIELDS = [
     b"Content-Length: 5\r\n",

@@ -31,11 +31,11 @@ def serve():
     """
     servers, clients, sweepers = [], [], []
 
-    def start(app, *, fields_in_environ=True, **changes):
+    def start(app, *, full_environ=True, **changes):
         deadlines = Deadlines()
         listener = open_listener(loopback_host(), 0)
         server = Server(listener, app, replace(SETTINGS, **changes), deadlines, RequestHeads())
-        server.fields_in_environ = fields_in_environ
+        server.full_environ = full_environ
         server.start()
         servers.append(server)
 

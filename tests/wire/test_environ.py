@@ -1,6 +1,7 @@
 import pytest
 from gevent import socket
 
+from aegis.context import KEY
 from aegis.http1.request_head import RequestHeads
 from aegis.net.deadlines import Deadlines
 from aegis.wire.server import Server, WireSettings
@@ -50,18 +51,16 @@ def test_all_that_pep_3333_demands_is_there(serve):
     assert type(environ) is dict
 
 
-def test_the_fields_are_left_out_for_layers_that_read_the_block(serve):
-    raw = b"PUT / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\nContent-Type: x\r\nX-A: 1\r\n\r\n"
-    with_fields, without = asked(serve, raw), asked(serve, raw, fields_in_environ=False)
-    fields = {"HTTP_HOST", "HTTP_X_A", "CONTENT_LENGTH", "CONTENT_TYPE"}
-    assert set(with_fields) - set(without) == fields
-    assert set(without) <= set(with_fields)
+def test_layers_that_read_the_context_get_it_alone_and_the_body_if_there_is_one(serve):
+    raw = b"PUT / HTTP/1.1\r\nHost: a.test\r\nContent-Length: %d\r\nX-A: 1\r\n\r\n%b"
+    assert set(asked(serve, raw % (0, b""), full_environ=False)) == {KEY}
+    assert set(asked(serve, raw % (1, b"x"), full_environ=False)) == {KEY, "wsgi.input"}
 
 
 def test_a_server_leaves_them_out_unless_told_otherwise():
     with socket.socket() as listener:
         settings = WireSettings(1, 1, 1, 8192, 100, 10)
-        assert Server(listener, None, settings, Deadlines(), RequestHeads()).fields_in_environ is False
+        assert Server(listener, None, settings, Deadlines(), RequestHeads()).full_environ is False
 
 
 def test_no_request_sees_fields_of_another(serve):
