@@ -31,7 +31,7 @@ class Background:
     def __init__(self, jobs: Iterable[Job], lateness: dict[str, float] | None = None) -> None:
         self.jobs = tuple(jobs)
         self.lateness = {} if lateness is None else lateness
-        self._greenlets: list[gevent.Greenlet[..., None]] = []
+        self.greenlets: list[gevent.Greenlet[..., None]] = []
 
     def __repr__(self) -> str:
         return f"<Background {', '.join(job.name for job in self.jobs)}>"
@@ -41,12 +41,12 @@ class Background:
         for job in self.jobs:
             greenlet = gevent.spawn(self._repeat, job)
             greenlet.name = job.name
-            self._greenlets.append(greenlet)
+            self.greenlets.append(greenlet)
 
     def stop(self) -> None:
         """Cancel every greenlet and wait until it is gone."""
-        gevent.killall(self._greenlets)
-        self._greenlets.clear()
+        gevent.killall(self.greenlets)
+        self.greenlets.clear()
 
     def _repeat(self, job: Job) -> None:
         due = monotonic() + (_pause(job) if job.first is None else job.first)

@@ -15,6 +15,7 @@ from aegis.config.schema import Config
 from aegis.version import __version__
 
 if TYPE_CHECKING:
+    from aegis.admin.client import AdminClient
     from aegis.config.check import Fault
     from aegis.pool.backend import Backend
 
@@ -46,8 +47,26 @@ def main(context: click.Context, path: str, backends: tuple[str, ...], headless:
         sys.exit(_run(path, backends, log_level, headless=headless))
 
 
+def _file_of_the_group() -> str:
+    """`aegis -c FILE status` means the same as `aegis status -c FILE`."""
+    parent = click.get_current_context().parent
+    return str(parent.params["path"]) if parent is not None else DEFAULT_CONFIG
+
+
+file_option = click.option(
+    "-c", "--config", "path", default=_file_of_the_group, show_default=DEFAULT_CONFIG, help="The configuration file."
+)
+connect_option = click.option(
+    "--connect",
+    "address",
+    envvar="AEGIS_ADMIN",
+    metavar="ADDR",
+    help="Its admin listener: host:port or unix:/path.  [default: $AEGIS_ADMIN, else admin.listen of the file]",
+)
+
+
 @main.command()
-@config_option
+@file_option
 @probe_option
 def check(path: str, probe: bool) -> None:  # noqa: FBT001
     """Validate the file as a start would, vet the backends, and print the effective configuration."""
@@ -55,7 +74,7 @@ def check(path: str, probe: bool) -> None:  # noqa: FBT001
 
 
 @main.command(hidden=True)
-@config_option
+@file_option
 @probe_option
 def validate(path: str, probe: bool) -> None:  # noqa: FBT001
     """The same as check."""
@@ -68,6 +87,48 @@ def validate(path: str, probe: bool) -> None:  # noqa: FBT001
 def simulate(ticks: BinaryIO, changes: tuple[str, ...]) -> None:
     """Replay what adaptive.record holds, with other settings: which rates the loop would have set. - is stdin."""
     _simulate(ticks, changes)
+
+
+@main.command()
+@file_option
+@connect_option
+def status(path: str, address: str | None) -> None:
+    """How a running Aegis is doing; exit code 0 when it is ready, 1 when not."""
+    from aegis.admin import commands
+
+    sys.exit(_asked(path, address, lambda control: commands.status(control, click.echo)))
+
+
+@main.command()
+@click.argument("name")
+@file_option
+@connect_option
+def drain(name: str, path: str, address: str | None) -> None:
+    """Give a backend no new requests, and wait until it is empty."""
+    from aegis.admin import commands
+
+    sys.exit(_asked(path, address, lambda control: commands.drain(control, name, click.echo)))
+
+
+@main.command()
+@click.argument("name")
+@file_option
+@connect_option
+def resume(name: str, path: str, address: str | None) -> None:
+    """Let a drained backend have requests again."""
+    from aegis.admin import commands
+
+    sys.exit(_asked(path, address, lambda control: commands.resume(control, name, click.echo)))
+
+
+@main.command()
+@file_option
+@connect_option
+def reload(path: str, address: str | None) -> None:
+    """Let a running Aegis read its file again."""
+    from aegis.admin import commands
+
+    sys.exit(_asked(path, address, lambda control: commands.reload(control, click.echo)))
 
 
 @main.command()
@@ -90,23 +151,32 @@ def completion(shell: str) -> None:
 
 
 def _run(path: str, backends: tuple[str, ...], log_level: str | None, *, headless: bool) -> int:
-    from aegis.service import build, lifecycle, limits
+    from aegis.service import admin, build, lifecycle, limits
 
     source = "--backend" if backends else path
-    config, vetted = _or_exit(lambda: _named_on_the_command_line(backends) if backends else _from_file(path))
+    config, vetted = _or_exit(
+        lambda: _named_on_the_command_line(backends) if backends else _from_file(path, start=True)
+    )
     if log_level is not None:
         config = load.with_log_level(config, log_level)
     cap = limits.admitted_connections(config.server.max_connections)
     try:
         parts = build.build(config, vetted, max_connections=cap)
         return lifecycle.Service(parts, source=source, headless=headless).run()
+    except admin.AdminListenError as error:
+        click.echo(f"aegis: cannot start: {error}", err=True)
+        return EXIT_FAILED
     except OSError as error:
         click.echo(f"aegis: cannot start on {config.server.host}:{config.server.port}: {error}", err=True)
         return EXIT_FAILED
 
 
-def _from_file(path: str) -> "tuple[Config, list[Backend]]":
-    """The configuration and its vetted backends; nothing is opened before both are right. Raises ConfigErrors."""
+def _from_file(path: str, *, start: bool = False) -> "tuple[Config, list[Backend]]":
+    """The configuration and its vetted backends; nothing is opened before both are right. Raises ConfigErrors.
+
+    start: what has to be free for a start is looked at too.
+    """
+    from aegis.admin.listener import obstacles
     from aegis.service.build import vet_backends
 
     vetted: list[Backend] = []
@@ -114,7 +184,7 @@ def _from_file(path: str) -> "tuple[Config, list[Backend]]":
     def vet(config: Config) -> "list[Fault]":
         backends, faults = vet_backends(config)
         vetted.extend(backends)
-        return faults
+        return [*faults, *obstacles(config.admin)] if start else faults
 
     return load.load_file(path, os.environ, vet), vetted
 
@@ -181,6 +251,33 @@ def _simulate(ticks: BinaryIO, changes: tuple[str, ...]) -> None:
     click.echo()
     click.echo("\n".join(comparison.summary(steps)))
     click.echo("The latencies are those of the record: what another rate would have made of them is not simulated.")
+
+
+def _asked(path: str, address: str | None, ask: "Callable[[AdminClient], int]") -> int:
+    """The exit code of a command that asks a running Aegis."""
+    from aegis.admin.client import UnreachableError
+    from aegis.control import VerbError
+
+    try:
+        return ask(admin_client(path, address))
+    except (UnreachableError, VerbError) as error:
+        click.echo(f"aegis: {error}", err=True)
+        return EXIT_FAILED
+
+
+def admin_client(path: str, address: str | None) -> "AdminClient":
+    """The client of the admin listener at the address, else of the file's. Exits with 2 when there is none."""
+    from aegis.admin.client import AdminClient
+
+    text = address or _or_exit(lambda: load.load_file(path, os.environ)).admin.listen
+    if not text:
+        click.echo(f"aegis: admin.listen is off in {path}: set it, or name an address with --connect", err=True)
+        sys.exit(EXIT_CONFIG)
+    try:
+        return AdminClient(text)
+    except ValueError as error:
+        click.echo(f"aegis: --connect {text}: {error}", err=True)
+        sys.exit(EXIT_CONFIG)
 
 
 def _or_exit(call: Callable[[], T]) -> T:

@@ -16,6 +16,10 @@ class VerbError(Exception):
     """The verb could not be done; the words say why and what would be right. Nothing was changed."""
 
 
+class UnknownBackendError(VerbError):
+    """No backend has that name."""
+
+
 class Reloaded(Struct, frozen=True, kw_only=True):
     """What a reload did. Keys are given as `Change` prints them: `rate_limit.burst: 150 → 200`."""
 
@@ -33,10 +37,10 @@ class Control(Protocol):
         """The events after that number that are still remembered, the oldest first."""
 
     def drain(self, backend: str) -> str:
-        """Give a backend no new requests; returns one line of words. Raises VerbError for a name that is unknown."""
+        """Give a backend no new requests; returns one line of words. Raises VerbError, UnknownBackendError."""
 
     def resume(self, backend: str) -> str:
-        """Take that back; returns one line of words. Raises VerbError for a name that is unknown."""
+        """Take that back; returns one line of words. Raises VerbError, UnknownBackendError."""
 
     def reload(self) -> Reloaded:
         """Read the configuration file and apply what can be. Raises VerbError; then nothing was changed."""

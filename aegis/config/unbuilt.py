@@ -9,7 +9,6 @@ NOT_BUILT: Final[tuple[str, ...]] = (
     "server.steering",
     "server.shutdown_delay",
     "balancing.policy",
-    "admin",
 )
 
 

@@ -31,8 +31,6 @@ class Counters:
     def __init__(self, methods: Iterable[str]) -> None:
         self.durations = Histogram()
         self.retries = 0
-        self.probes = Counter[tuple[str, str]]()  # (backend, "pass" or "fail")
-        self.transitions = Counter[tuple[str, str]]()  # of breakers: (backend, state it went to)
         self.decisions = Counter[tuple[str, str]]()  # of the adaptive loop: (action, code)
         self.reloads = Counter[str](applied=0, failed=0)
         self.frames_skipped = 0  # of the dashboard

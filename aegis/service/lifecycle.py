@@ -13,6 +13,7 @@ from gevent.event import Event as Flag
 from aegis.config.unbuilt import unbuilt_in
 from aegis.events import Kind
 from aegis.logs.setup import configure
+from aegis.service.admin import AdminListeners
 from aegis.service.build import Parts
 from aegis.service.screen import Screen, wanted
 from aegis.service.verbs import Verbs
@@ -71,7 +72,11 @@ class Service:
         return f"<Service {self.stage.value}>"
 
     def run(self) -> int:
-        """Serve until stopped; returns the exit code. Raises OSError when the port cannot be had."""
+        """Serve until stopped; returns the exit code. Raises OSError or AdminListenError when a port cannot be had."""
+        with AdminListeners(self.parts, self.verbs) as admin:
+            return self._run(admin)
+
+    def _run(self, admin: AdminListeners) -> int:
         config, parts = self.parts.config, self.parts
         listener = open_listener(config.server.host, config.server.port)
         server = Server(listener, parts.application, parts.wire, parts.deadlines, parts.request_heads)
@@ -82,6 +87,7 @@ class Service:
         parts.observer.server = server
         parts.background.start()
         _quiet_collector()
+        admin.start()
         server.start()
         self._fire(Event.LISTENING)
         self._announce()
@@ -103,7 +109,7 @@ class Service:
 
     def _fire(self, event: Event) -> None:
         self.stage = TRANSITIONS[self.stage, event]
-        self.parts.observer.stage = self.stage.value
+        self.parts.observer.enter(self.stage.value)
         self.parts.events.append(Kind.LIFECYCLE, f"Aegis is {self.stage.value}", logging.INFO, {})
 
     def _on_stop_signal(self) -> None:

@@ -58,7 +58,7 @@ class Seen:
 
 
 class Observer:
-    """Whoever runs the process tells it `stage`, `source` and, once there is one, `server`."""
+    """Whoever runs the process tells it `source`, `server` once there is one, and the stages as it enters them."""
 
     def __init__(self, config: Config, parts: Observed, clock: Callable[[], float] = monotonic) -> None:
         self.config = config
@@ -81,6 +81,11 @@ class Observer:
     def reconfigure(self, config: Config) -> None:
         """Go on by another configuration; histories of backends that stay are kept."""
         self.config = config
+
+    def enter(self, stage: str) -> None:
+        """The process entered a stage: that is shown at once."""
+        self.stage = stage
+        self.board.put(self.collect())
 
     def tick(self, pause: Callable[[], object] | None = None) -> None:
         """Look, and publish. Once a second the histories grow. pause: called now and then, to let others run."""
@@ -168,7 +173,8 @@ class Observer:
             seen = self._of(state.backend.name)
             empty = views.is_drained(state) and not state.in_flight
             if empty and not seen.emptied and state.drained:
-                self.parts.events.emit(Kind.EMPTY, "the backend is drained and empty", backend=state.backend.name)
+                name = state.backend.name
+                self.parts.events.emit(Kind.EMPTY, f"{name} is drained and empty", backend=name)
             seen.emptied = empty
 
     def _may_say(self, kind: Kind, now: float) -> bool:

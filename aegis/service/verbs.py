@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from aegis.control import Reloaded, VerbError
+from aegis.control import Reloaded, UnknownBackendError, VerbError
 from aegis.events import Event, Events, Kind
 from aegis.metrics.snapshot import Board, Snapshot
 from aegis.pool.backend import BackendState
@@ -42,7 +42,7 @@ class Verbs:
         if state.drained:
             return f"{backend} is drained already, {_in_flight(state)}"
         state.set_drained(drained=True)
-        self._events.emit(Kind.DRAIN, "a backend is being drained", backend=backend, in_flight=state.in_flight)
+        self._events.emit(Kind.DRAIN, f"{backend} is being drained", backend=backend, in_flight=state.in_flight)
         return f"{backend} gets no new requests, {_in_flight(state)}"
 
     def resume(self, backend: str) -> str:
@@ -53,7 +53,7 @@ class Verbs:
         if not state.drained:
             return f"{backend} is not drained"
         state.set_drained(drained=False)
-        self._events.emit(Kind.RESUME, "a backend is resumed", backend=backend)
+        self._events.emit(Kind.RESUME, f"{backend} is resumed", backend=backend)
         return f"{backend} gets requests again"
 
     def reload(self) -> Reloaded:
@@ -65,7 +65,7 @@ class Verbs:
             if state.backend.name == name:
                 return state
         known = ", ".join(state.backend.name for state in self._backends)
-        raise VerbError(f"no backend is called {name}; there are: {known}")
+        raise UnknownBackendError(f"no backend is called {name}; there are: {known}")
 
 
 def _in_flight(state: BackendState) -> str:

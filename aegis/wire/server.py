@@ -96,7 +96,7 @@ class Server(WSGIServer):
             return None
         self.open += 1
         self.accepted += 1
-        return _socket.socket(fileno=fd), self.peer_of((address[0],))
+        return _socket.socket(fileno=fd), self.peer_of(address[:1])  # a unix socket's is no pair
 
     def handle(self, sock: _socket.socket, peer: Peer) -> None:  # type: ignore[override]
         """Serve one connection. A bug of ours costs this one, and is told in our log."""

@@ -1,0 +1,165 @@
+"""Where the admin app listens: a loopback port or a unix socket, on the same strict wire as all else.
+
+Knows addresses and sockets; what is answered there is the app's business.
+"""
+
+import contextlib
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from aegis.config.check import Fault
+from aegis.config.listen import ListenAddress, parse_listen
+from aegis.config.schema import Admin
+from aegis.context import Peer, WsgiApp
+from aegis.http1.request_head import RequestHeads
+from aegis.net.deadlines import Deadlines
+from aegis.wire.server import Server, WireSettings, open_listener
+
+SETTINGS: Final = WireSettings(
+    read_timeout=5.0,
+    write_timeout=10.0,
+    idle_timeout=60.0,
+    max_header_bytes=8192,
+    max_body_bytes=65_536,
+    max_connections=128,
+)
+
+_LOCAL: Final = Peer("unix", "unix", b"", trusted=False)
+_PROBE_PATIENCE: Final = 1.0
+_BACKLOG: Final = 128
+
+
+class AdminServer(Server):
+    """The server of one admin address. Its app is no hot path: it gets the fields in its environ."""
+
+    def __init__(self, listener: Any, app: WsgiApp, deadlines: Deadlines) -> None:
+        super().__init__(listener, app, SETTINGS, deadlines, RequestHeads())
+        self.fields_in_environ = True
+
+    def waiting(self) -> int:
+        """A unix socket does not tell how many wait: it is taken for one."""
+        return 1 if self.socket.family == socket.AF_UNIX else super().waiting()
+
+    def update_environ(self) -> None:
+        """A unix socket has no port."""
+        if self.socket.family != socket.AF_UNIX:
+            super().update_environ()
+            return
+        self.environ.update({"SERVER_NAME": "localhost", "SERVER_PORT": "0"})
+
+    def _peer_of(self, address: tuple[Any, ...]) -> Peer:
+        return super()._peer_of(address) if address and self.socket.family != socket.AF_UNIX else _LOCAL
+
+
+class AdminListener:
+    """One address and its app: opened, started and closed by whoever runs the process."""
+
+    def __init__(self, text: str, app: WsgiApp, deadlines: Deadlines) -> None:
+        self.text = text
+        self._address = parse_listen(text)
+        self._app = app
+        self._deadlines = deadlines
+        self._listener: socket.socket | None = None
+        self._server: AdminServer | None = None
+        self._inode = 0
+
+    def __repr__(self) -> str:
+        return f"<AdminListener {self.text} {'open' if self._listener else 'closed'}>"
+
+    def open(self) -> None:
+        """Take the address. Raises OSError."""
+        path = self._address.path
+        if path:
+            self._listener = open_unix(path)
+            self._inode = Path(path).stat().st_ino
+        else:
+            self._listener = open_listener(_numeric(self._address), self._address.port)
+
+    def start(self) -> None:
+        """Serve. Must be open."""
+        if self._listener is None:
+            raise AssertionError("not open")
+        self._server = AdminServer(self._listener, self._app, self._deadlines)
+        self._server.start()
+
+    def close(self) -> None:
+        """Stop serving and take the socket's file away, unless somebody else's lies there by now."""
+        if self._server is not None:
+            self._server.close()
+            if self._server.pool is not None:
+                self._server.pool.kill(timeout=1)
+            self._server = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+            file = Path(self._address.path)
+            with contextlib.suppress(FileNotFoundError):
+                if self._address.path and file.stat().st_ino == self._inode:
+                    file.unlink()
+
+
+def _numeric(address: ListenAddress) -> str:
+    return "127.0.0.1" if address.host == "localhost" else address.host
+
+
+def open_unix(path: str) -> socket.socket:
+    """A listening, non-blocking unix socket that only this user can connect to. Raises OSError.
+
+    A file left behind by a process that is gone is removed.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if _kind(path) == "dead":
+            Path(path).unlink()
+        # [SECURITY] AdminLocal: the mode is right from the first moment; a chmod after the bind would leave a gap in
+        # which anyone could connect.
+        before = os.umask(0o177)
+        try:
+            listener.bind(path)
+        finally:
+            os.umask(before)
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def obstacles(admin: Admin) -> Iterator[Fault]:
+    """What stands where a unix socket has to go, for a start to say before it opens anything."""
+    for key in ("listen", "health_listen"):
+        text = getattr(admin, key)
+        path = parse_listen(text).path if text else ""
+        if not path:
+            continue
+        kind = _kind(path)
+        if kind == "living":
+            yield Fault(f"admin.{key}", "another process answers there; stop it, or choose another path")
+        elif kind == "file":
+            yield Fault(f"admin.{key}", "is a file and no socket; remove it, or choose another path")
+        elif not Path(path).parent.is_dir():
+            yield Fault(f"admin.{key}", "its directory does not exist; create it, or choose another path")
+
+
+def _kind(path: str) -> str:
+    """What lies there: `nothing`, a `file` that is no socket, a `dead` socket, or a `living` one."""
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:
+        return "nothing"
+    if not stat.S_ISSOCK(mode):
+        return "file"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PROBE_PATIENCE)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return "dead"
+        except OSError:
+            return "living"  # it may not be ours to connect to, or too busy to answer: not ours to remove either
+    return "living"
