@@ -8,7 +8,6 @@ NOT_BUILT: Final[tuple[str, ...]] = (
     "server.workers",
     "server.steering",
     "server.shutdown_delay",
-    "balancing.policy",
 )
 
 

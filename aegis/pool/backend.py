@@ -1,5 +1,6 @@
 """A backend: its frozen identity, which survives a reload, and the live state beside it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -65,6 +66,8 @@ class BackendState:
         "in_flight",
         "probed_at",
         "probes",
+        "record",
+        "released",
         "share",
         "suspect",
         "watching",
@@ -80,7 +83,9 @@ class BackendState:
         health: Health | None = None,
     ) -> None:
         self.in_flight = 0
+        self.released: Callable[[BackendState], None] | None = None  # told of each request that is over
         self.window = LatencyWindow(metrics)  # a sample for every attempt that got a response head or timed out
+        self.record: Callable[[float, float], None] = self.window.record  # (latency in ms, now); a policy may listen
         self.connections = connections
         self.breaker = breaker or Breaker(CircuitBreaker())
         self.breaker.on_change = self._breaker_moved
@@ -128,6 +133,8 @@ class BackendState:
         self.in_flight -= 1
         if self.breaker.guarded or not succeeded:
             self._settle(connection.permit, succeeded)
+        if self.released is not None:
+            self.released(self)
         if fit:
             self.connections.park(connection)
         else:

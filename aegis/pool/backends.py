@@ -98,6 +98,11 @@ class Backends:
             state.connections.retire()
         return added, removed
 
+    def tell_nobody(self) -> None:
+        """Take back what a policy had itself told of."""
+        for state in self.states:
+            state.released, state.record = None, state.window.record
+
     def reconfigure(self, section: CircuitBreaker) -> None:
         """Other thresholds of the breakers; where each stands stays."""
         for state in self.states:

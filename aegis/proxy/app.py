@@ -71,7 +71,7 @@ class ProxyApp:
                 head, rest = attempt(context, connection, request, piece, self.heads, self.timeouts)
                 start_response(head.status_text, head)
                 if head.length == len(rest) and context.method != "HEAD":
-                    state.window.record(context.backend_ms or 0.0, context.answered)
+                    state.record(context.backend_ms or 0.0, context.answered)
                     state.give_back(connection, head.reusable and not context.close, head.status < FIRST_FAILURE)
                     if retries is not None:
                         retries.end()
@@ -93,7 +93,7 @@ class ProxyApp:
         context.waits_on = None
         state.give_back(connection, False, False)
         if error.reason is Reason.BACKEND_TIMEOUT:  # counts as its timeout: it may have been a longer wait
-            state.window.record(self.timeouts.response_header * 1000, monotonic())
+            state.record(self.timeouts.response_header * 1000, monotonic())
         elif error.reason is Reason.BAD_GATEWAY_CONNECT:
             state.suspect = True  # every vetted address was tried
 
@@ -109,7 +109,7 @@ class ProxyApp:
         """The body as far as it is here, its connection given back when that is all; else what streams it."""
         if head.status == SWITCHING:
             return self._tunnel(context, state, connection, rest, retries)
-        state.window.record(context.backend_ms or 0.0, context.answered)
+        state.record(context.backend_ms or 0.0, context.answered)
         whole = at_hand(head, rest, context.method)
         if whole is not None:
             response, exact = whole
@@ -121,7 +121,9 @@ class ProxyApp:
             raise AssertionError("a response without a stream")
         context.endless = head.event_stream
         if head.event_stream and head.status < FIRST_FAILURE:
-            state.settle_early(connection)  # it may last for hours; its permit is not held that long
+            state.settle_early(connection)  # it may last for hours: neither a permit nor a place is held that long
+            if retries is not None:
+                retries.end()
         patience = self.timeouts.stream_idle if head.event_stream else self.timeouts.read
         return ResponseBody(context, stream, head, rest, patience, partial(_end, state, connection, retries))
 

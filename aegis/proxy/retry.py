@@ -99,12 +99,15 @@ class Retries:
         self._replayed |= replaying
         if not replaying:
             self._refused |= {state}
+        if not self._budget.take():
+            raise failure
+        self._holds = True
         following = self._policy.pick(self._failed)
         if following is None and replaying:
             following = self._policy.pick(self._refused)  # the same once more
-        if following is None or not self._budget.take():
+        if following is None:
+            self.end()
             raise failure
-        self._holds = True
         # A replay goes over a fresh connection: parked ones may have died with the first.
         return following, replaying
 

@@ -21,9 +21,9 @@ from aegis.metrics.window import LatencyWindow
 from aegis.net.deadlines import Deadlines
 from aegis.pool.backend import Backend, BackendState
 from aegis.pool.backends import Backends
-from aegis.pool.balancer import WeightedRoundRobin
 from aegis.pool.breaker import Breaker
 from aegis.pool.health import Health
+from aegis.pool.policies import policy_of
 from aegis.pool.prober import Prober
 from aegis.pool.repin import AT_ONCE, LookUp, Repinner
 from aegis.proxy.app import ProxyApp
@@ -138,7 +138,7 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
     observer = Observer(config, Observed(states, limiter, adaptive, counters, writer, events, lateness))
     retry_after = partial(states.retry_after, config.health_check.interval)
     budget = Budget(config.retry, states.in_flight)
-    proxy = ProxyApp(WeightedRoundRobin(states), response_heads, timeouts, budget, retry_after=retry_after)
+    proxy = ProxyApp(policy_of(config.balancing, states), response_heads, timeouts, budget, retry_after=retry_after)
 
     def rotate() -> None:
         request_heads.memo.rotate()
