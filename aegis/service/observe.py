@@ -24,6 +24,8 @@ from aegis.service import views
 from aegis.version import __version__
 from aegis.wire.server import Server
 
+log = logging.getLogger("aegis")
+
 HISTORY: Final = 60
 """Values that a history keeps, one a second."""
 
@@ -71,7 +73,7 @@ class Observer:
         self._rps = 0.0
         self._rps_history: deque[float] = deque(maxlen=HISTORY)
         self._seen = {state.backend.name: Seen() for state in parts.backends}
-        self._requests = self._evictions = self._pauses = 0
+        self._requests = self._evictions = self._pauses = self._dropped = 0
         self._said: dict[Kind, float] = {}
         self.board = Board(self.collect())
 
@@ -169,6 +171,9 @@ class Observer:
             count, self._pauses = server.pauses - self._pauses, server.pauses
             limit = server.settings.max_connections
             self.parts.events.emit(Kind.PAUSED, words, level=logging.WARNING, pauses=count, max_connections=limit)
+        if self.parts.writer.dropped > self._dropped and self._may_say(Kind.LOG, now):
+            count, self._dropped = self.parts.writer.dropped - self._dropped, self.parts.writer.dropped
+            log.warning("log lines were dropped: nobody took them in time", extra={"dropped": count})
         for state in self.parts.backends:
             seen = self._of(state.backend.name)
             empty = views.is_drained(state) and not state.in_flight

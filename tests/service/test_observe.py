@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import msgspec
 import pytest
 
@@ -193,3 +195,36 @@ def test_evictions_are_one_event_in_ten_seconds_with_their_number():
         watched.second()
     assert [event.fields["evicted"] for event in watched.events("evictions")] == [2, 5]
     assert {event.level for event in watched.events("evictions")} == {"WARNING"}
+
+
+def test_drops_are_a_warning_with_their_number_at_most_every_ten_seconds(watched, caplog):
+    watched.parts.writer.dropped = 3
+    watched.second()
+    watched.parts.writer.dropped = 10
+    for _ in range(9):
+        watched.second()
+    assert [(record.levelname, record.dropped) for record in caplog.records] == [("WARNING", 3)]
+    watched.second()
+    assert [record.dropped for record in caplog.records] == [3, 7]
+
+
+def test_pauses_of_accepting_are_one_event_in_ten_seconds_with_their_number(watched):
+    settings = SimpleNamespace(max_connections=10)
+    watched.observer.server = server = SimpleNamespace(
+        settings=settings, open=10, accepted=50, evicted=1, pauses=2, closed=True, in_flight=lambda: 10
+    )
+    watched.second()
+    server.pauses = 5
+    for _ in range(10):
+        watched.second()
+    assert [event.fields for event in watched.events("paused")] == [
+        {"pauses": 2, "max_connections": 10},
+        {"pauses": 3, "max_connections": 10},
+    ]
+    view = watched.observer.collect().connections
+    assert (view.open, view.limit, view.accepted, view.idle_evicted, view.paused) == (10, 10, 50, 1, 5)
+
+
+def test_the_stage_is_shown_the_moment_it_is_entered(watched):
+    watched.observer.enter("draining")
+    assert watched.observer.board.latest().stage == "draining"
