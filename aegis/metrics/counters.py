@@ -20,6 +20,7 @@ Key = tuple[int, str, str]
 
 GONE: Final = 499
 TIMEOUT: Final = 408
+TUNNEL: Final = 101
 
 # With a 408 these are refusals, nothing broke off: no response byte had gone out.
 _SLOW: Final = frozenset({Reason.CLIENT_SLOW, Reason.BODY_TIMEOUT})
@@ -52,6 +53,8 @@ class Counters:
             self._cells[context.status, context.method, context.reason][0] += 1
         except KeyError:
             self._cell(context.status, context.method, context.reason)[0] += 1
+            if context.status == TUNNEL:
+                return  # it lasts as long as its sides like: no duration of a request
         durations = self.durations
         durations.buckets[bisect_left(BOUNDS, seconds)] += 1
         durations.seconds += seconds
@@ -61,7 +64,7 @@ class Counters:
     def _cell(self, status: int, method: str, reason: str) -> list[int]:
         known = method if method in self._methods else OTHER
         cell = self._totals.setdefault((status, known, reason), [0])
-        if known is method:
+        if known is method and status != TUNNEL:
             self._cells[status, method, reason] = cell
         return cell
 

@@ -69,6 +69,13 @@ def test_a_duration_falls_into_the_first_bucket_whose_bound_it_does_not_exceed(c
     assert counters.durations.cumulative == [0] * bucket + [1] * (15 - bucket)
 
 
+def test_a_tunnel_is_a_request_but_no_duration(counters):
+    for _ in range(3):
+        ended(counters, status=101, seconds=3600.0)
+    assert counters.requests == {(101, "GET", "ok"): 3}
+    assert sum(counters.durations.buckets) == 0
+
+
 def test_attempts_after_the_first_are_retries(counters):
     ended(counters, attempts=1)
     ended(counters, attempts=3)
