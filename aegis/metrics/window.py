@@ -33,7 +33,8 @@ class LatencyWindow:
     """The last `window_samples` latencies, or those of the last `window` seconds, whichever are fewer.
 
     `total` counts all that were ever recorded; its rest by the size is the place of the next one, where the oldest
-    lies. Lists of floats, not arrays: 80 ns a sample instead of 120, and the numbers exist already.
+    lies. Lists of floats, not arrays: 80 ns a sample instead of 120, and the numbers exist already. The histogram costs
+    130 more.
     """
 
     __slots__ = ("_size", "_span", "_stamps", "_values", "histogram", "total")
