@@ -4,27 +4,37 @@ import contextlib
 import os
 import socket
 import ssl
-from typing import Any
+from typing import Any, Final
 
 from aegis.net.deadlines import Deadlines
 from aegis.net.stream import PIECE, Stream
+
+READS_IN_A_ROW: Final = 16
+"""Of 16 KiB at most: a peer that is faster than we are would else be the only one served."""
 
 
 class TlsStream(Stream):
     """As Stream, over an SSL socket whose handshake is done. The socket is non-blocking and raises SSLWant… errors."""
 
-    __slots__ = ()
+    __slots__ = ("_held", "_reads")
 
     def __init__(self, sock: Any, deadlines: Deadlines) -> None:
         super().__init__(sock, deadlines)
         self.send = self._send
+        self._held = sock.pending  # bytes that OpenSSL holds
+        self._reads = 0  # since the last wait
 
     def read_some(self, size: int) -> bytes:
         """As Stream.read_some."""
+        self._reads += 1
+        if self._reads > READS_IN_A_ROW and not self._held():
+            self._reads = 0
+            self.wait_read()  # the kernel has bytes, or there are none
         while True:
             try:
                 return self.sock.recv(size)
             except ssl.SSLWantReadError:
+                self._reads = 0
                 self.wait_read()
             except ssl.SSLWantWriteError:
                 self.wait_write()

@@ -140,7 +140,7 @@ class ProxyApp:
         if stream is None:
             raise AssertionError("a 101 without a stream")
         context.endless = True
-        # It may last for hours: neither the breaker's permit, to which it says nothing, nor a retry's place is held.
+        # As an event stream, but that it says nothing to the breaker.
         state.settle_early(connection, succeeded=None)
         if retries is not None:
             retries.end()

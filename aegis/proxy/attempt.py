@@ -6,6 +6,8 @@ A function, not an object with steps: it runs for every request, and an object f
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from gevent import getcurrent
+
 from aegis.context import RequestBody, RequestContext
 from aegis.http1.head_buffer import END
 from aegis.http1.response_head import FIRST_FINAL, LARGEST_HEAD, SWITCHING, Head, ResponseHeadError, ResponseHeads
@@ -55,7 +57,7 @@ def attempt(
     """
     came = b""
     try:
-        stream = connection.stream or connection.open()
+        stream = connection.stream or _dial(context, connection)
         if context.body is None:
             stream.send_soon(request, timeouts.read)
         else:
@@ -85,6 +87,27 @@ def attempt(
     except ResponseHeadError as error:
         raise BackendError(Reason.BAD_GATEWAY_PROTOCOL, str(error)) from error
     return head, data
+
+
+class _Dialling:
+    """The wait of this greenlet for a connect, which a client that leaves ends."""
+
+    __slots__ = ("_greenlet",)
+
+    def __init__(self) -> None:
+        self._greenlet = getcurrent()
+
+    def cancel(self) -> None:
+        """As context.Waiting."""
+        self._greenlet.throw(ClientGoneError("closed while a backend was dialled"))
+
+
+def _dial(context: RequestContext, connection: "Connection") -> "Stream":
+    context.waits_on = _Dialling()
+    try:
+        return connection.open()
+    finally:
+        context.waits_on = None
 
 
 def _upload(
@@ -131,7 +154,8 @@ def _pass_interim(
     if head.status != CONTINUE and context.interim is not None:
         try:
             context.interim(head.wire + b"\r\n")
-        except OSError as error:
-            raise ClientGoneError(str(error)) from error
+        except (OSError, DeadlinePassedError) as error:
+            # Not to be taken for a silence of the backend, whose breaker would count it.
+            raise ClientGoneError(f"took no interim answer: {error}") from error
     data, end = _collect(stream, data or stream.read_some(FIRST_READ))
     return heads.parse(data[: end + 2]), data[end + 4 :]

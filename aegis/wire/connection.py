@@ -131,8 +131,8 @@ class Connection:
 
     @property
     def waits(self) -> bool:
-        """Whether no part of a request is here."""
-        return self.state in (State.FRESH, State.IDLE)
+        """Whether no part of a request is here, and no part of an answer is still to go."""
+        return self.state in (State.FRESH, State.IDLE) and not self.stream.pending
 
     def close_idle(self) -> None:
         """Close if no request is under way. Only from a hub callback."""

@@ -150,7 +150,7 @@ class Server(WSGIServer):
                 self._longest_idle = heapq.nsmallest(VICTIMS, idle, key=itemgetter(0))[::-1]
             while self._longest_idle:
                 deadline, connection = self._longest_idle.pop()
-                if connection.state is State.IDLE and connection.stream.deadline == deadline:
+                if connection.state is State.IDLE and connection.waits and connection.stream.deadline == deadline:
                     return connection
         return None
 

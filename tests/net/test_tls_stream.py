@@ -125,3 +125,36 @@ def test_an_end_of_sending_leaves_the_other_way_open(tls_pair):
         assert peer.recv(10) == b""  # ragged, which the ssl module takes for an end
         peer.sendall(b"still here")
         assert stream.read_some(10) == b"still here"
+
+
+def test_bytes_that_are_always_there_do_not_starve_the_others(tls_pair, monkeypatch):
+    stream, peer = tls_pair()
+    peer.sendall(b"x")  # so that the kernel says that there are bytes
+    turns_of_others = []
+
+    def other():
+        while True:
+            turns_of_others.append(len(pieces))
+            gevent.sleep(0)
+
+    pieces = []
+    monkeypatch.setattr(stream, "sock", Endless(stream.sock))
+    running = gevent.spawn(other)
+    while len(pieces) < 1000:
+        pieces.append(stream.read_some(16384))
+    running.kill()
+    waits = [after - before for before, after in zip([0, *turns_of_others], [*turns_of_others, 1000], strict=True)]
+    assert max(waits) * 16384 <= 1 << 20, "a megabyte without a turn for anybody else"
+
+
+class Endless:
+    """A TLS socket whose buffer a fast peer never lets run dry."""
+
+    def __init__(self, sock):
+        self._sock = sock
+
+    def recv(self, size):
+        return bytes(size)
+
+    def __getattr__(self, name):
+        return getattr(self._sock, name)
