@@ -34,11 +34,11 @@ _BACKLOG: Final = 128
 
 
 class AdminServer(Server):
-    """The server of one admin address. Its app is no hot path: it gets the fields in its environ."""
+    """The server of one admin address. Its app is no hot path: it gets the whole environ of PEP 3333."""
 
     def __init__(self, listener: Any, app: WsgiApp, deadlines: Deadlines) -> None:
         super().__init__(listener, app, SETTINGS, deadlines, RequestHeads())
-        self.fields_in_environ = True
+        self.full_environ = True
 
     def waiting(self) -> int:
         """A unix socket does not tell how many wait: it is taken for one."""
