@@ -94,6 +94,7 @@ class RequestContext:
         "bytes_out",
         "close",
         "detail",
+        "ended",
         "endless",
         "extra",
         "id",
@@ -139,6 +140,7 @@ class RequestContext:
         self.reason: Reason = OK
         self.detail = ""  # why, in words, for our log only
 
+        self.ended = 0.0  # seconds, monotonic
         self.status = 0  # 0 = no response byte went out
         self.bytes_in = 0  # of bodies
         self.bytes_out = 0

@@ -4,57 +4,39 @@ import logging
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
-from time import monotonic
-
-import msgspec
+from time import monotonic, time
+from typing import Final
 
 from aegis.context import KEY, Environ, RequestContext, StartResponse, WsgiApp
-from aegis.logs.lines import LONGEST_TEXT, cut, json_line, text_line, timestamp
+from aegis.logs.access_line import AccessLine, access_line, as_json, as_text
 from aegis.reasons import ClientGoneError, DeadlinePassedError, Reason
 
 log = logging.getLogger(__name__)
 
 Count = Callable[[RequestContext, float], None]
+Put = Callable[[bytes, int], None]
 
 
-class AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
-    """One request as it is logged. No query, no field values, no full address."""
-
-    time: str
-    level: str
-    message: str
-    request_id: str
-    client: str
-    method: str
-    host: str
-    path: str
-    protocol: str
-    status: int
-    reason: str
-    bytes_in: int
-    bytes_out: int
-    duration_ms: float
-    backend: str | None
-    backend_ms: float | None
-    retries: int
-    detail: str = ""
+BATCH: Final = 256
+"""Lines made at once. One line in the middle of a request costs 3 µs, since all that it needs is cold by then; one of
+many in a row costs a third."""
 
 
 class AccessLog:
     """WSGI layer: asks wire to be told when the exchange is over, and answers 500 when a layer below has a bug.
 
-    put takes finished lines; count is told of every finished exchange and the seconds it took.
+    put takes finished lines and their number; count is told of every finished exchange and the seconds it took. Lines
+    are made in batches: `flush` makes those of the requests that are over.
     """
 
-    def __init__(
-        self, app: WsgiApp, put: Callable[[bytes], None], count: Count, *, text: bool = False, enabled: bool = True
-    ) -> None:
+    def __init__(self, app: WsgiApp, put: Put, count: Count, *, text: bool = False, enabled: bool = True) -> None:
         self.app = app
         self.put = put
         self.count = count
-        self.encode = _text if text else json_line
+        self.encode: Callable[[list[AccessLine]], bytes] = as_text if text else as_json
+        self._finished: list[RequestContext] = []
         # Access lines are part of the normal course: at a level above INFO none is made, but all is counted.
-        self.on_end = self.write if enabled else self.count_only
+        self.on_end = self.keep if enabled else self.count_only
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes | memoryview]:
         """PEP 3333."""
@@ -76,35 +58,20 @@ class AccessLog:
         """Count a finished request."""
         self.count(context, monotonic() - context.started)
 
-    def write(self, context: RequestContext) -> None:
-        """Count a finished request and queue its line."""
-        seconds = monotonic() - context.started
-        count = self.count
-        count(context, seconds)
-        block, path, backend, backend_ms = context.block, context.path, context.backend, context.backend_ms
-        line = AccessLine(
-            timestamp(),
-            "INFO",
-            "request",
-            context.id,
-            context.peer.masked,
-            context.method,
-            block.host_name,
-            path if len(path) <= LONGEST_TEXT else cut(path),
-            "HTTP/1.1" if block.http11 else "HTTP/1.0",
-            context.status,
-            context.reason,
-            context.bytes_in,
-            context.bytes_out,
-            int(seconds * 1_000_000) / 1000,
-            None if backend is None else backend.name,
-            None if backend_ms is None else int(backend_ms * 1000) / 1000,
-            context.attempts - 1 if context.attempts else 0,
-            context.detail and cut(context.detail),
-        )
-        put, encode = self.put, self.encode  # called as locals: faster than methods kept in attributes
-        put(encode(line))
+    def keep(self, context: RequestContext) -> None:
+        """Count a finished request, and keep it until the next batch of lines is made."""
+        now = context.ended = monotonic()
+        count = self.count  # called as a local: faster than a method kept in an attribute
+        count(context, now - context.started)
+        finished = self._finished
+        finished.append(context)
+        if len(finished) >= BATCH:
+            self.flush()
 
-
-def _text(line: AccessLine) -> bytes:
-    return text_line(msgspec.structs.asdict(line))
+    def flush(self) -> None:
+        """Make the lines of the requests that are over, and queue them."""
+        finished = self._finished
+        if finished:
+            wall = time() - monotonic()
+            self.put(self.encode([access_line(context, wall) for context in finished]), len(finished))
+            finished.clear()

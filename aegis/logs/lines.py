@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from time import gmtime, strftime, time
+from time import gmtime, strftime
 from typing import Any, Final
 
 import msgspec
@@ -11,17 +11,20 @@ import msgspec
 LONGEST_TEXT: Final = 1200
 MARK: Final = "...cut"
 
-_encode = msgspec.json.Encoder(enc_hook=str).encode
+_encoder = msgspec.json.Encoder(enc_hook=str)
+_encode = _encoder.encode
+json_lines = _encoder.encode_lines
+"""Each entry as one JSON object and a LF. Raises UnicodeEncodeError where one holds a surrogate."""
 
 
 _last_millisecond = 0
 _last_text = ""
 
 
-def timestamp() -> str:
-    """Now, RFC 3339 in UTC with milliseconds. Remembered for its millisecond: a busy one has dozens of lines."""
+def timestamp(seconds: float) -> str:
+    """Seconds since the epoch in RFC 3339, UTC, with milliseconds. Remembered: a busy millisecond has many lines."""
     global _last_millisecond, _last_text
-    millisecond = int(time() * 1000)
+    millisecond = int(seconds * 1000)
     if millisecond != _last_millisecond:
         second, rest = divmod(millisecond, 1000)
         _last_millisecond, _last_text = millisecond, f"{_second(second)}.{rest:03d}Z"

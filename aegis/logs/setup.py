@@ -25,7 +25,11 @@ class LineHandler(logging.Handler):
 
     def entry(self, record: logging.LogRecord) -> dict[str, Any]:
         """time, level, message, then the fields of `extra`; a traceback as one field."""
-        entry: dict[str, Any] = {"time": timestamp(), "level": record.levelname, "message": record.getMessage()}
+        entry: dict[str, Any] = {
+            "time": timestamp(record.created),
+            "level": record.levelname,
+            "message": record.getMessage(),
+        }
         entry.update((key, value) for key, value in vars(record).items() if key not in _STANDARD)
         if record.exc_info and record.exc_info[0] is not None:
             text = logging.Formatter().formatException(record.exc_info)

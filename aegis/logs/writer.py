@@ -8,8 +8,8 @@ import contextlib
 import os
 import select
 import stat
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from io import BytesIO
 from typing import Final
 
 import gevent
@@ -26,34 +26,44 @@ LAST_CHANCE: Final = 1.0
 
 
 class LogWriter:
-    """Queue of finished lines for one descriptor. `put` is cheap and never waits; `flush` runs as a job."""
+    """Queue of finished lines for one descriptor. `put` is cheap and never waits; `flush` runs as a job.
+
+    before_flush: called first, so that whoever makes lines in batches brings what there is.
+    """
 
     def __init__(self, descriptor: int, threads: ThreadPool) -> None:
         self.dropped = 0
         self.withheld = 0  # lines that nobody was to see
         self._descriptor = descriptor
         self._threads = threads
-        self._lines: deque[bytes] = deque()
+        self.before_flush: Callable[[], None] = _nothing
+        self._lines: list[bytes] = []
+        self._waiting = 0  # lines in `_lines`
         self._writing = False
         self._withholding = False
 
     def __repr__(self) -> str:
-        return f"<LogWriter fd={self._descriptor} {len(self._lines)} waiting {self.dropped} dropped>"
+        return f"<LogWriter fd={self._descriptor} {self._waiting} waiting {self.dropped} dropped>"
 
-    def put(self, line: bytes) -> None:
-        """Queue a line, its LF included; dropped and counted when too many wait."""
-        if len(self._lines) >= QUEUED:
-            self.dropped += 1
+    def put(self, lines: bytes, count: int = 1) -> None:
+        """Queue lines, each with its LF; dropped and counted when too many wait."""
+        if self._waiting + count > QUEUED:
+            self.dropped += count
         else:
-            self._lines.append(line)
+            self._lines.append(lines)
+            self._waiting += count
 
     def flush(self) -> None:
         """Write what waits; blocks the calling greenlet only. A call while another one writes does nothing."""
-        if self._writing or not self._lines:
+        if self._writing:
             return
-        batch, self._lines = self._lines, deque()
+        self.before_flush()
+        if not self._lines:
+            return
+        count, self._waiting = self._waiting, 0
+        batch, self._lines = b"".join(self._lines), []
         if self._withholding:
-            self.withheld += len(batch)
+            self.withheld += count
             return
         self._writing = True
         try:
@@ -64,6 +74,7 @@ class LogWriter:
 
     def withhold(self) -> None:
         """Only count lines from now on; what is queued is still written. For a terminal that shows something else."""
+        self.flush()
         while self._writing or self._lines:
             gevent.sleep(0.01)
             self.flush()
@@ -93,14 +104,18 @@ def open_log(path: str) -> int:
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
 
-def _write(descriptor: int, lines: Iterable[bytes]) -> int:
+def _nothing() -> None:
+    pass
+
+
+def _write(descriptor: int, lines: bytes) -> int:
     """In the thread: write the lines, return how many were lost because nobody can read them any more."""
     try:
         pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
-        for piece in _atomic(lines) if pipe else (b"".join(lines),):
+        for piece in _atomic(lines) if pipe else (lines,):
             _write_all(descriptor, piece)
     except OSError:
-        return sum(1 for _ in lines)
+        return lines.count(b"\n")
     return 0
 
 
@@ -115,10 +130,10 @@ def _write_all(descriptor: int, data: bytes) -> None:
             poll.poll()
 
 
-def _atomic(lines: Iterable[bytes]) -> Iterator[bytes]:
+def _atomic(lines: bytes) -> Iterator[bytes]:
     """Whole lines in pieces that a pipe takes at once, so that workers sharing one never mix theirs."""
     piece = b""
-    for line in lines:
+    for line in BytesIO(lines):
         whole = line if len(line) <= PIPE_ATOMIC else line[: PIPE_ATOMIC - len(CUT)] + CUT
         if len(piece) + len(whole) > PIPE_ATOMIC:
             yield piece

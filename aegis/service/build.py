@@ -150,7 +150,7 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
         prober=prober,
         repinner=repinner,
         deadlines=deadlines,
-        application=build_stack(proxy.__call__, config, limiter, writer.put, counters.ended),
+        application=build_stack(proxy.__call__, config, limiter, writer, counters.ended),
         request_heads=request_heads,
         response_heads=response_heads,
         limiter=limiter,

@@ -1,11 +1,11 @@
 """The WSGI layers in their order."""
 
-from collections.abc import Callable
 from typing import Final
 
 from aegis.config.schema import Config
 from aegis.context import WsgiApp
 from aegis.logs.access import AccessLog, Count
+from aegis.logs.writer import LogWriter
 from aegis.ratelimit.layer import RateLimitLayer
 from aegis.ratelimit.limiter import Limiter
 from aegis.security.headers import SecurityHeaders
@@ -14,10 +14,8 @@ from aegis.security.validation import Validation, whitelist
 ACCESS_LEVELS: Final = ("debug", "info")
 
 
-def build_stack(
-    app: WsgiApp, config: Config, limiter: Limiter, put_line: Callable[[bytes], None], count: Count
-) -> WsgiApp:
-    """The app with every layer around it, innermost first. put_line takes access lines; count, finished exchanges."""
+def build_stack(app: WsgiApp, config: Config, limiter: Limiter, writer: LogWriter, count: Count) -> WsgiApp:
+    """The app with every layer around it, innermost first. writer takes access lines; count, finished exchanges."""
     server = config.server
     # Layers are handed on as bound methods: the interpreter calls those without a C frame of their own, which every
     # greenlet switch below would have to copy away and back (4 % of the rate).
@@ -31,4 +29,6 @@ def build_stack(
     # Outermost: sees every request and every failure below.
     logging = config.logging
     enabled = logging.level in ACCESS_LEVELS
-    return AccessLog(app, put_line, count, text=logging.format == "text", enabled=enabled).__call__
+    access = AccessLog(app, writer.put, count, text=logging.format == "text", enabled=enabled)
+    writer.before_flush = access.flush
+    return access.__call__

@@ -26,6 +26,7 @@ from aegis.service.stack import build_stack
 from aegis.wire.server import Server, WireSettings, open_listener
 from tests.support.aegis_process import AegisProcess, config_for
 from tests.support.contract import DEFAULT_METHODS, REFUSALS, SECURITY_FIELDS, check_every_response, check_refusal
+from tests.support.line_sink import LineSink
 from tests.support.poll import eventually
 from tests.support.ports import free_port, loopback_host
 from tests.support.raw_client import AbortedError, RawClient
@@ -316,9 +317,9 @@ class InProcess:
     """The stack as it is built, around an innermost app of the test."""
 
     def __init__(self, app):
-        self.lines = []
+        self.sink = LineSink()
         config = load_text("backends: [{url: 'http://10.0.0.5', weight: 1}]", "aegis.yml", {})
-        stack = build_stack(app, config, Limiter(config.rate_limit, monotonic), self.lines.append, lambda *_: None)
+        stack = build_stack(app, config, Limiter(config.rate_limit, monotonic), self.sink, lambda *_: None)
         listener = open_listener(loopback_host(), 0)
         settings = WireSettings(5, 5, 5, 8192, LIMIT, 10)
         self.server = Server(listener, stack, settings, Deadlines(), RequestHeads())
@@ -330,7 +331,7 @@ class InProcess:
         response = self.client.read_response(method)
         check_refusal(response, reason, to_head=method == "HEAD")
         check_fields(response, reason, passed_limiter=True)
-        (line,) = eventually(lambda: self.lines, "the access line")
+        (line,) = eventually(lambda: self.sink.lines, "the access line")
         assert json.loads(line)["reason"] == reason
         assert json.loads(line)["status"] == response.status == ANSWERS[Reason(reason)].status
         if then == CLOSED:

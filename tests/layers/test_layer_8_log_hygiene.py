@@ -47,14 +47,15 @@ def logged(request, serve):
         start_response("200 OK", [("Set-Cookie", f"a={SECRET}")])
         return [SECRET.encode()]
 
-    yield serve(AccessLog(app, lines.append, lambda *_: None, text=text).__call__, read_timeout=0.3), lines
+    layer = AccessLog(app, lambda made, _: lines.extend(made.splitlines()), lambda *_: None, text=text)
+    yield serve(layer.__call__, read_timeout=0.3), lambda: layer.flush() or lines
     for handler in handlers:
         logger.removeHandler(handler)
     logger.setLevel(level)
 
 
 def every_line(lines, count=1):
-    return b"".join(eventually(lambda: lines[count - 1 :] and lines, f"{count} log lines")).decode()
+    return b"".join(eventually(lambda: lines()[count - 1 :] and lines(), f"{count} log lines")).decode()
 
 
 def test_no_field_no_query_and_no_body_is_logged(logged):

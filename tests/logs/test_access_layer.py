@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-from time import monotonic
+from datetime import datetime
+from time import monotonic, time
 from types import SimpleNamespace
 
 import pytest
 
 from aegis.context import KEY
-from aegis.logs.access import AccessLog
+from aegis.logs.access import BATCH, AccessLog
 from aegis.reasons import BackendError, ClientGoneError, DeadlinePassedError, Reason
 from tests.security.layers import Answered, innermost, request, through
 from tests.support.contract import ACCESS_FIELDS
+from tests.support.line_sink import LineSink
 
 
 @pytest.fixture(autouse=True)
@@ -27,12 +29,14 @@ def uncounted(context, seconds):
 
 def logged(context, app=innermost, *, text=False):
     """The line of a request that went through the layer and is over."""
-    lines = []
-    through(AccessLog(app, lines.append, uncounted, text=text), context)
-    assert lines == []  # it is written when the exchange is over, not before
+    sink = LineSink()
+    layer = AccessLog(app, sink.put, uncounted, text=text)
+    sink.before_flush = layer.flush
+    through(layer, context)
+    assert sink.lines == []  # it is written when the exchange is over, not before
     context.on_end(context)
-    assert len(lines) == 1
-    return lines[0]
+    (line,) = sink.lines
+    return line
 
 
 def finished(line="GET /a?secret=1 HTTP/1.1", *fields, **parts):
@@ -112,8 +116,10 @@ def test_the_text_format_has_the_same_fields():
 
 @pytest.mark.parametrize(("enabled", "lines"), [(True, 1), (False, 0)])
 def test_a_level_above_info_makes_no_access_lines_but_all_is_counted(enabled, lines):
-    context, written, counted = finished(), [], []
-    through(AccessLog(innermost, written.append, lambda *ended: counted.append(ended), enabled=enabled), context)
+    context, sink, counted = finished(), LineSink(), []
+    layer = AccessLog(innermost, sink.put, lambda *ended: counted.append(ended), enabled=enabled)
+    sink.before_flush = layer.flush
+    through(layer, context)
     assert counted == []
     before = monotonic()
     context.started = before - 1
@@ -121,7 +127,39 @@ def test_a_level_above_info_makes_no_access_lines_but_all_is_counted(enabled, li
     ((who, seconds),) = counted
     assert who is context
     assert 1 <= seconds <= monotonic() - before + 1
-    assert len(written) == lines
+    assert len(sink.lines) == lines
+
+
+def test_a_batch_is_made_when_it_is_full_and_each_line_has_the_time_of_its_end():
+    batches = []
+    layer = AccessLog(innermost, lambda lines, count: batches.append((lines, count)), uncounted)
+    before = time()
+    for _ in range(BATCH + 1):
+        context = finished()
+        through(layer, context)
+        context.on_end(context)
+    assert [count for _, count in batches] == [BATCH]
+    context.ended -= 1000  # of the one that is left
+    layer.flush()
+    times = [datetime.fromisoformat(json.loads(line)["time"]).timestamp() for line in batches[0][0].splitlines()]
+    assert times == sorted(times)
+    assert before - 0.002 <= times[0] <= times[-1] <= time()
+    (left,) = batches[1][0].splitlines()
+    assert before - 1001 < datetime.fromisoformat(json.loads(left)["time"]).timestamp() < time() - 999
+    layer.flush()
+    assert len(batches) == 2
+
+
+def test_a_line_that_is_no_unicode_does_not_cost_the_others_of_its_batch():
+    sink = LineSink()
+    layer = AccessLog(innermost, sink.put, uncounted)
+    for path in ("/a", "/\ud800", "/b"):
+        context = finished()
+        context.path = path
+        context.on_end = layer.keep
+        context.on_end(context)
+    layer.flush()
+    assert [json.loads(line)["path"] for line in sink.lines] == ["/a", "/\ud800", "/b"]
 
 
 # the recovery
@@ -145,7 +183,7 @@ def recovered(app, context):
     def start_response(status, fields, exc_info=None):
         answered.status, answered.fields, answered.exc_info = status, fields, exc_info
 
-    answered.body = b"".join(map(bytes, AccessLog(app, [].append, uncounted)({KEY: context}, start_response)))
+    answered.body = b"".join(map(bytes, AccessLog(app, print, uncounted)({KEY: context}, start_response)))
     return answered
 
 

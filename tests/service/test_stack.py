@@ -21,6 +21,7 @@ from aegis.reasons import Reason
 from aegis.service.stack import build_stack
 from aegis.wire.server import Server, WireSettings, open_listener
 from tests.support.contract import check_every_response, check_refusal
+from tests.support.line_sink import LineSink
 from tests.support.poll import eventually
 from tests.support.ports import loopback_host
 from tests.support.raw_client import RawClient
@@ -35,13 +36,13 @@ class Served:
     """A stack with a client in front of it and its access lines."""
 
     def __init__(self, app, text=CONFIG):
-        self.lines = []
+        self.sink = LineSink()
         config = load_text(text, "aegis.yml", {})
         settings = WireSettings(5.0, 5.0, 5.0, 8192, config.server.max_body_bytes, 100)
         self.listener = open_listener(loopback_host(), 0)
         limiter = Limiter(config.rate_limit, monotonic)
         self.counters = Counters(config.server.allowed_methods)
-        stack = build_stack(app, config, limiter, self.lines.append, self.counters.ended)
+        stack = build_stack(app, config, limiter, self.sink, self.counters.ended)
         self.server = Server(self.listener, stack, replace(settings), Deadlines(), RequestHeads())
         self.server.start()
         self.client = RawClient(self.listener.getsockname())
@@ -49,6 +50,10 @@ class Served:
     def close(self):
         self.client.close()
         self.server.stop(timeout=1)
+
+    @property
+    def lines(self):
+        return self.sink.lines
 
     def line(self, number=0):
         """The access line of one request."""
