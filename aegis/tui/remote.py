@@ -14,8 +14,17 @@ from aegis.tui.figures import duration
 class Remote:
     """`Control` that answers from the last poll, so that a slow instance does not slow the keys down."""
 
-    def __init__(self, control: Control, address: str, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        control: Control,
+        address: str,
+        *,
+        unreachable: type[Exception],
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """unreachable: what `control` raises beside VerbError when nobody answers."""
         self._control = control
+        self._unreachable = unreachable
         self._address = address
         self._clock = clock
         self._snapshot: Snapshot | None = None
@@ -34,7 +43,7 @@ class Remote:
                 self._events.clear()  # it was restarted: another count
             after = self._events[-1].number if self._events else 0
             self._events.extend(self._control.events(after))
-        except (VerbError, OSError) as error:
+        except (VerbError, self._unreachable) as error:
             if self._snapshot is not None:
                 self._since = self._clock()
             self._snapshot, self._why = None, str(error)
@@ -45,7 +54,7 @@ class Remote:
         """The one polled last. Raises WaitingError when the last poll failed."""
         if self._snapshot is None:
             waited = duration(self._clock() - self._since)
-            raise WaitingError(f"for Aegis at {self._address}, {waited} so far: {self._why}")
+            raise WaitingError(f"for Aegis at {self._address}: {waited} so far; {self._why}")
         return self._snapshot
 
     def events(self, after: int = 0) -> Sequence[Event]:
@@ -67,5 +76,5 @@ class Remote:
     def _ask(self, verb: Callable[[str], str], backend: str) -> str:
         try:
             return verb(backend)
-        except OSError as error:
-            raise VerbError(f"{self._address} cannot be asked: {error}") from error
+        except self._unreachable as error:
+            raise VerbError(str(error)) from error
