@@ -92,6 +92,22 @@ def simulate(ticks: BinaryIO, changes: tuple[str, ...]) -> None:
 @main.command()
 @file_option
 @connect_option
+@click.option("--read-only", is_flag=True, help="Without the keys that change what clients get.")
+def top(path: str, address: str | None, read_only: bool) -> None:  # noqa: FBT001
+    """The dashboard of a running Aegis."""
+    from aegis.service.screen import has_terminal
+
+    if not has_terminal():
+        click.echo("aegis: top needs a terminal on stdin and stdout, and TERM to name one; see status", err=True)
+        sys.exit(EXIT_CONFIG)
+    from aegis.service import top as service
+
+    service.run(admin_client(path, address), read_only=read_only)
+
+
+@main.command()
+@file_option
+@connect_option
 def status(path: str, address: str | None) -> None:
     """How a running Aegis is doing; exit code 0 when it is ready, 1 when not."""
     from aegis.admin import commands

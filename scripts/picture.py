@@ -1,7 +1,7 @@
 """The picture of the dashboard in the README: a live run in a terminal emulator, drawn as SVG (needs pyte).
 
 .venv/bin/python scripts/picture.py [docs/dashboard.svg]: starts four fake backends, traffic and Aegis; one backend
-fails, one comes back, one is slow; the screen is drawn once it shows an open breaker, a warm-up and a rate that was cut.
+fails, one comes back, one is slow; it is drawn once the screen shows an open breaker, a warm-up and a cut rate.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import http.client
 import os
 import pty
 import select
+import socket
 import struct
 import subprocess
 import sys
@@ -115,7 +116,13 @@ def switch(port: int, switches: str) -> None:
 
 def backend(port: int) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "scripts/fake_backend.py", "--ports", str(port), "--latency", "3ms", "--jitter", "9ms"]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + WITHIN
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            break
+        time.sleep(0.05)
+    return child
 
 
 @contextlib.contextmanager
@@ -124,13 +131,12 @@ def dashboard(screen: pyte.Screen) -> Iterator[int]:
     master, slave = pty.openpty()
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", screen.lines, screen.columns, 0, 0))
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "aegis.yml"
-        path.write_text(CONFIG.format(port=PORT, **dict(zip("abcd", BACKENDS, strict=True))))
-        environment = os.environ | {"TERM": "xterm-256color", "LANG": "C.UTF-8"}
+        (Path(directory) / "aegis.yml").write_text(CONFIG.format(port=PORT, **dict(zip("abcd", BACKENDS, strict=True))))
+        environment = os.environ | {"TERM": "xterm-256color", "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT)}
         environment.pop("NO_COLOR", None)
         aegis = subprocess.Popen(
-            [sys.executable, "-m", "aegis", "-c", str(path)],
-            cwd=ROOT,
+            [sys.executable, "-m", "aegis", "-c", "aegis.yml"],
+            cwd=directory,
             stdin=slave,
             stdout=slave,
             stderr=subprocess.DEVNULL,

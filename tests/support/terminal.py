@@ -126,7 +126,10 @@ class TerminalProcess:
 
     def shows(self, words: str, within: float = 10.0) -> str:
         """The screen, once these words are on it."""
-        eventually(lambda: words in self.text, f"{words!r} on the screen:\n{self.text}", within)
+        try:
+            eventually(lambda: words in self.text, f"{words!r} on the screen", within)
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{self.text}\n{self.errors}") from None
         return self.text
 
     def hides(self, words: str, within: float = 10.0) -> None:
