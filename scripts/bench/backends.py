@@ -33,6 +33,7 @@ http {{
     sendfile on;
     tcp_nopush on;
     tcp_nodelay on;
+    send_timeout 1h;
     open_file_cache max=16;
     {temporary}
     server {{
@@ -47,6 +48,8 @@ http {{
             add_header X-Id $request_id;
             return 200 "hello from backend\\n";
         }}
+        # Takes the whole body before it answers, however long that takes.
+        location = /body {{ client_body_timeout 1h; proxy_pass http://{self}/; }}
         location / {{ return 200 "hello from backend\\n"; }}
     }}
 }}
@@ -93,6 +96,7 @@ def start_nginx(children: Children, hosts: Sequence[str] = (LOOPBACK,)) -> Backe
             connections=4000,
             temporary=temporary_paths(root),
             listen=" ".join(f"listen {host}:{port} backlog=4096;" for host in hosts),
+            self=f"{hosts[0]}:{port}",
             kilobyte=KILOBYTE.decode(),
         )
     )

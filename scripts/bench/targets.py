@@ -68,6 +68,8 @@ TARGETS: tuple[Target, ...] = (
     at_most("memory_1gb", "download RSS growth MB", 20),
     at_most("memory_1gb", "upload RSS growth MB", 20),
     at_most("backends_300", "CPU 300 / 3", 1.05),
+    at_most("tracked_ips", "CPU 65,536 / 1", 1.05),
+    at_most("stalled", "CPU with / without", 1.05),
     at_most("cold_start", "seconds to first answer", 0.5),
 )
 

@@ -28,11 +28,15 @@ def how_many() -> int:
     return min(WANTED, (hard - OWN_DESCRIPTORS) // PER_CONNECTION - RESERVE, hard - OWN_DESCRIPTORS)
 
 
+def raise_descriptor_limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 @contextmanager
 def idle_connections(port: int, count: int) -> Iterator[None]:
     """Each is used once: a connection that never sent a request falls under another, shorter timeout."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_descriptor_limit()
     held: list[socket.socket] = []
     try:
         for _ in range(count):

@@ -1,6 +1,6 @@
 """All rows, in the order they run. A new row is a class beside this file and one more line here.
 
-Still to come: workers, ips_65536 and dashboard.
+Still to come: workers and dashboard.
 """
 
 from scripts.bench.backends import KILOBYTE
@@ -11,6 +11,8 @@ from scripts.bench.rows.load import DownloadRow, SmallRow, UploadRow
 from scripts.bench.rows.many_backends import ManyBackendsRow
 from scripts.bench.rows.memory import MemoryRow
 from scripts.bench.rows.p99 import P99Row
+from scripts.bench.rows.stalled import StalledRow
+from scripts.bench.rows.tracked_ips import TrackedIpsRow
 
 ROWS: tuple[Row, ...] = (
     SmallRow("repeated", "small GET, one head repeated"),
@@ -31,6 +33,8 @@ ROWS: tuple[Row, ...] = (
     IdleRow(),
     MemoryRow(),
     ManyBackendsRow(),
+    TrackedIpsRow(),
+    StalledRow(),
     ColdStartRow(),
 )
 SHORT_ROWS = ("repeated", "browser", "unique")
