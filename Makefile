@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 CONFIG ?= aegis.yml
 PYTEST := $(BIN)/python -m gevent.monkey --module pytest
 
-.PHONY: install run run-headless demo test test-process stress race lint format check bench build clean
+.PHONY: install run run-headless demo test test-process stress race fuzz lint format check bench build clean
 
 install: $(VENV)/.run
 
@@ -31,6 +31,11 @@ test-process: $(VENV)/.dev
 stress race: $(VENV)/.dev
 	$(PYTEST) -m stress $(ARGS)
 
+# make fuzz SECONDS=600: coverage-guided, all five targets in equal shares of the time.
+SECONDS ?= 600
+fuzz: $(VENV)/.fuzz
+	SECONDS=$(SECONDS) $(BIN)/python -m scripts.fuzz
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
@@ -47,7 +52,7 @@ build: $(VENV)/.dev
 	$(BIN)/pip install --quiet build && $(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis bench-results
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz bench-results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp per set of packages; each is remade when its list changes.
@@ -62,6 +67,10 @@ $(VENV)/.run: requirements.txt setup.py | $(VENV)/bin/python
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+$(VENV)/.fuzz: requirements-fuzz.txt $(VENV)/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-fuzz.txt
 	touch $@
 
 $(VENV)/.bench: requirements-bench.txt $(VENV)/.run

@@ -9,6 +9,7 @@ import h11
 from aegis.http1 import head_buffer
 from aegis.http1.chunked import ChunkError, ChunkReader
 from aegis.http1.request_head import RequestHeads
+from aegis.http1.request_line import without_secrets
 from aegis.http1.response_head import ResponseHeadError, ResponseHeads
 from aegis.reasons import Refused
 from tests.proxy.toward_backend import of_the_client, request_head
@@ -119,6 +120,8 @@ def h11_request(raw: bytes) -> Read | None:
         place = min((rest.index(mark) for mark in (b"/", b"?") if mark in rest), default=len(rest))
         target = rest[place:] or (b"*" if event.method == b"OPTIONS" else b"/")
         target = target if target[:1] in {b"/", b"*"} else b"/" + target
+    if event.method == b"CONNECT" and target[:1] != b"/":
+        target = without_secrets(target)  # it goes nowhere but into the log
     kept = _end_to_end(list(event.headers), {b"expect"}, always=ALWAYS)
     kept = [pair for pair in kept if not _is_claim(pair[0].replace(b"_", b"-"))]
     kept = [(name, b"%d" % int(value) if name == b"content-length" else value) for name, value in kept]
