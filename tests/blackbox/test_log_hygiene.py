@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.aegis_process import AegisProcess, config_for
 from tests.support.poll import eventually
+from tests.support.ports import free_port
 from tests.support.raw_client import AbortedError, ConnectionEndedError, RawClient
 from tests.support.scripted_backend import ScriptedBackend, answer, chunked, then_close
 
@@ -103,6 +104,36 @@ def test_nothing_secret_reaches_any_sink(tmp_path, format_, sink):
     assert CLIENT not in told, [line for line in told.split("\n") if CLIENT in line][:3]
     assert "92.93" not in told
     assert "127.91.x.x" in told
+
+
+PAGES = ["/events", "/snapshot", "/stacks", "/metrics", "/readyz"]
+
+
+def test_nothing_secret_reaches_an_admin_page():
+    """Asked while a client with secrets is being served, one waits within its head, and after all that is planted."""
+    host, port = free_port()
+    config = {
+        "admin": {"listen": f"{host}:{port}"},
+        "server": {"allowed_hosts": ["example.test"], "read_timeout": "400ms"},
+        "rate_limit": {"requests_per_second": 1, "burst": 60},
+        "adaptive": {"enabled": False, "min_rate": 1},
+    }
+    with ScriptedBackend() as backend, AegisProcess(config_for([backend], **config)) as aegis:
+        plant(aegis, backend)
+        backend.on("/held", lambda connection, request: connection.wait_until_peer_leaves())
+        with RawClient(aegis.address, source="127.91.92.94") as served, RawClient(aegis.address, source=CLIENT) as slow:
+            served.request("GET", f"/held?{SECRET}", FIELDS)
+            slow.send(f"GET /?{SECRET} HTTP/1.1\r\nCookie: {SECRET}".encode())
+            backend.wait_for("/held")
+            told = {}
+            for page in PAGES:
+                with RawClient((host, port)) as admin:
+                    told[page] = admin.get(page, host=f"{host}:{port}").body.decode()
+        assert "a client is being limited" in told["/events"]
+        for page, text in told.items():
+            assert text
+            assert SECRET not in text, page
+            assert "92.9" not in text, page
 
 
 def test_an_ipv6_client_is_masked_in_every_sink():

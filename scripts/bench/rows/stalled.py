@@ -30,7 +30,7 @@ class Kinds(NamedTuple):
 
 KINDS = Kinds(667, 667, 666)
 COUNT = sum(KINDS)
-EVERY = 2.0  # seconds between two bytes of one connection
+EVERY = 4.0  # seconds between two bytes of one connection: what the default read_timeout of 5 s makes it send
 SETTLE = 2.0  # seconds in which the kernel takes what it will of the answers that nobody reads
 HEAD = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "
 BODY = b"POST /body HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\n"
@@ -128,7 +128,9 @@ class StalledRow(Row):
         for a, b in pairs:
             row.add("aegis", a)
             row.add(f"aegis + {COUNT} stalled", b)
-        row.notes.append(f"{COUNT} stalled connections, a byte every {EVERY:.0f} s each, {len(pairs)} paired rounds")
+        row.notes.append(
+            f"{COUNT} stalled connections, a byte every {EVERY:.0f} s of those that drip, {len(pairs)} paired rounds"
+        )
         cpu = quartiles([b.cpu_us / a.cpu_us for a, b in pairs])
         row.findings.append(Finding("CPU with / without", cpu.median, target(self.name, "CPU with / without"), cpu))
         rate = quartiles([b.rate / a.rate for a, b in pairs])
