@@ -6,6 +6,8 @@ import socket
 import ssl
 from typing import Any, Final
 
+from gevent import getcurrent
+
 from aegis.net.deadlines import Deadlines
 from aegis.net.stream import PIECE, Stream
 
@@ -16,13 +18,14 @@ READS_IN_A_ROW: Final = 16
 class TlsStream(Stream):
     """As Stream, over an SSL socket whose handshake is done. The socket is non-blocking and raises SSLWant… errors."""
 
-    __slots__ = ("_held", "_reads")
+    __slots__ = ("_held", "_reads", "_speaks")
 
     def __init__(self, sock: Any, deadlines: Deadlines) -> None:
         super().__init__(sock, deadlines)
         self.send = self._send
         self._held = sock.pending  # bytes that OpenSSL holds
         self._reads = 0  # since the last wait
+        self._speaks = False  # the reader waits until TLS could send
 
     def read_some(self, size: int) -> bytes:
         """As Stream.read_some."""
@@ -37,7 +40,27 @@ class TlsStream(Stream):
                 self._reads = 0
                 self.wait_read()
             except ssl.SSLWantWriteError:
-                self.wait_write()
+                self._wait_to_speak()
+
+    def _wait_to_speak(self) -> None:
+        """TLS has to send something of its own before it reads on. As the reader: the writer may be waiting as well."""
+        self.pause()
+        self._speaks = True
+        self._writes().start(self._writable)
+        self.reader = getcurrent()
+        try:
+            self._hub.switch()
+        finally:
+            self._speaks = False
+            if self.writer is None and self._write_watcher is not None:
+                self._write_watcher.stop()
+
+    def _writable(self) -> None:
+        super()._writable()
+        reader = self.reader
+        if self._speaks and reader is not None:
+            self.reader = None
+            reader.switch()
 
     def read_piece(self, most: int = PIECE) -> memoryview:
         """As Stream.read_piece. TLS records hold at most 16 KiB, so a copy is all it takes."""

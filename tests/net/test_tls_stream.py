@@ -1,3 +1,7 @@
+import contextlib
+import os
+import ssl
+
 import gevent
 import pytest
 
@@ -158,3 +162,64 @@ class Endless:
 
     def __getattr__(self, name):
         return getattr(self._sock, name)
+
+
+class Stuck:
+    """A TLS socket that has to send something of its own before it can read (a key update), and cannot yet."""
+
+    def __init__(self, sock):
+        self._sock = sock
+        self.stuck = True
+
+    def recv(self, size):
+        if self.stuck:
+            raise ssl.SSLWantWriteError
+        return b"came"
+
+    def send(self, data):
+        if self.stuck:
+            raise ssl.SSLWantWriteError
+        return len(data)
+
+    def __getattr__(self, name):
+        return getattr(self._sock, name)
+
+
+@pytest.mark.parametrize("first", ["reader", "writer"])
+def test_a_reader_that_has_to_send_and_a_writer_wait_side_by_side(tls_pair, monkeypatch, first):
+    stream, peer = tls_pair()
+    stuck = Stuck(stream.sock)
+    monkeypatch.setattr(stream, "sock", stuck)
+    with contextlib.suppress(BlockingIOError):
+        while True:  # so that the kernel has no room
+            os.write(stream.sock.fileno(), bytes(65536))
+    sides = {"reader": lambda: stream.read_some(10), "writer": lambda: stream.send_all(b"went", 60)}
+    order = sorted(sides, key=lambda name: name != first)
+    running = [gevent.spawn(sides[name]) for name in order]
+    turns()
+    assert not any(each.ready() for each in running)
+    stuck.stuck = False
+    peer.settimeout(0.2)
+    with contextlib.suppress(OSError):
+        while os.read(peer.fileno(), 1 << 20):
+            pass
+    gevent.joinall(running, timeout=2)
+    assert [each.ready() for each in running] == [True, True]
+    assert b"came" in [each.value for each in running]
+
+
+def test_a_reader_that_has_to_send_can_be_ended(tls_pair, monkeypatch, sweep_until):
+    stream, _ = tls_pair()
+    monkeypatch.setattr(stream, "sock", Stuck(stream.sock))
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(stream.sock.fileno(), bytes(65536))
+
+    def read():
+        with pytest.raises(DeadlinePassedError):
+            stream.read_some(10)
+
+    stream.deadline = stream.now() + 0.02
+    reading = gevent.spawn(read)
+    sweep_until(reading)
+    reading.get()
