@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import click
@@ -285,6 +286,9 @@ def admin_client(path: str, address: str | None) -> "AdminClient":
     """The client of the admin listener at the address, else of the file's. Exits with 2 when there is none."""
     from aegis.admin.client import AdminClient
 
+    if not address and not Path(path).exists():
+        click.echo(f"aegis: there is no {path}: name a file with --config, or an address with --connect", err=True)
+        sys.exit(EXIT_CONFIG)
     text = address or _or_exit(lambda: load.load_file(path, os.environ)).admin.listen
     if not text:
         click.echo(f"aegis: admin.listen is off in {path}: set it, or name an address with --connect", err=True)

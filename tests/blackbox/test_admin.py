@@ -298,6 +298,13 @@ def test_a_file_where_the_listener_is_off_is_exit_2_naming_the_key(tmp_path, ver
     assert str(path) in done.stderr
 
 
+def test_no_file_and_no_address_is_exit_2_naming_both_ways(tmp_path):
+    done = command("status", "-c", str(tmp_path / "none.yml"))
+    assert done.returncode == 2
+    assert "--config" in done.stderr
+    assert "--connect" in done.stderr
+
+
 def test_an_address_that_is_none_is_exit_2():
     done = command("status", "--connect", "nowhere")
     assert done.returncode == 2
