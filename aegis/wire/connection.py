@@ -134,6 +134,11 @@ class Connection:
         """Whether no part of a request is here, and no part of an answer is still to go."""
         return self.state in (State.FRESH, State.IDLE) and not self.stream.pending
 
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for its next request, the last answer being out."""
+        return self.state is State.IDLE and not self.stream.pending
+
     def close_idle(self) -> None:
         """Close if no request is under way. Only from a hub callback."""
         if self.waits:

@@ -22,7 +22,7 @@ from aegis.http1.request_head import RequestHeads
 from aegis.net.deadlines import Deadlines
 from aegis.security.forwarding import VIA, untrusted_peer_fields
 from aegis.security.masking import masked, unmapped
-from aegis.wire.connection import Connection, State
+from aegis.wire.connection import Connection
 
 log = logging.getLogger(__name__)
 
@@ -146,11 +146,11 @@ class Server(WSGIServer):
         # Idle connections expire in the order in which they fell idle. One look at all of them serves many evictions.
         for again in (False, True):
             if again:
-                idle = ((each.stream.deadline, each) for each in self.connections if each.state is State.IDLE)
+                idle = ((each.stream.deadline, each) for each in self.connections if each.idle)
                 self._longest_idle = heapq.nsmallest(VICTIMS, idle, key=itemgetter(0))[::-1]
             while self._longest_idle:
                 deadline, connection = self._longest_idle.pop()
-                if connection.state is State.IDLE and connection.waits and connection.stream.deadline == deadline:
+                if connection.idle and connection.stream.deadline == deadline:
                     return connection
         return None
 

@@ -83,7 +83,7 @@ def test_an_event_stream_after_a_retry_holds_no_place_in_the_budget(proxy):
             assert made.budget.in_flight == 0
 
 
-def test_a_slow_reader_gets_the_last_answer_whole_though_idle_connections_are_closed(proxy):
+def test_a_slow_reader_gets_the_last_answer_whole_though_idle_connections_are_closed(proxy, monkeypatch):
     """As at a stop, or at max_connections: with the answer on its way the connection is idle only by its state."""
     body = bytes(7000)
     with ScriptedBackend() as backend:
@@ -104,8 +104,11 @@ def test_a_slow_reader_gets_the_last_answer_whole_though_idle_connections_are_cl
             assert connection.state.name == "IDLE"
             loop = gevent.get_hub().loop
             loop.run_callback(made.server.close_idle)
-            loop.run_callback(made.server.evict)
-            gevent.sleep(0.02)
+            with RawClient(made.address) as other:  # idle for less long, and the one that is to give way
+                monkeypatch.setattr("aegis.wire.server.VICTIMS", 1)
+                assert other.get("/").status == 200
+                loop.run_callback(made.server.evict)
+                assert other.ends_silently(1)
             for _ in range(count):
                 assert client.read_response().body == body
             loop.run_callback(made.server.close_idle)
