@@ -38,6 +38,7 @@ setup(
             "pyte",
             "trustme",
             "ruff",
+            "supervisor",
             "mypy",
             "types-gevent",
             "types-PyYAML",

@@ -17,7 +17,6 @@ from aegis.version import __version__
 
 if TYPE_CHECKING:
     from aegis.admin.client import AdminClient
-    from aegis.config.check import Fault
     from aegis.pool.backend import Backend
 
 T = TypeVar("T")
@@ -65,21 +64,27 @@ connect_option = click.option(
     help="Its admin listener: host:port or unix:/path.  [default: $AEGIS_ADMIN, else admin.listen of the file]",
 )
 
+against_option = click.option(
+    "--against", metavar="FILE", help="The configuration that runs now: says what a reload would change of it."
+)
+
 
 @main.command()
 @file_option
 @probe_option
-def check(path: str, probe: bool) -> None:  # noqa: FBT001
+@against_option
+def check(path: str, probe: bool, against: str | None) -> None:  # noqa: FBT001
     """Validate the file as a start would, vet the backends, and print the effective configuration."""
-    _check(path, probe=probe)
+    _check(path, probe=probe, against=against)
 
 
 @main.command(hidden=True)
 @file_option
 @probe_option
-def validate(path: str, probe: bool) -> None:  # noqa: FBT001
+@against_option
+def validate(path: str, probe: bool, against: str | None) -> None:  # noqa: FBT001
     """The same as check."""
-    _check(path, probe=probe)
+    _check(path, probe=probe, against=against)
 
 
 @main.command()
@@ -168,18 +173,18 @@ def completion(shell: str) -> None:
 
 
 def _run(path: str, backends: tuple[str, ...], log_level: str | None, *, headless: bool) -> int:
-    from aegis.service import admin, build, lifecycle, limits
+    from aegis.process import signals
+    from aegis.service import admin, build, lifecycle
+    from aegis.service.source import CommandLine, File
 
-    source = "--backend" if backends else path
-    config, vetted = _or_exit(
-        lambda: _named_on_the_command_line(backends) if backends else _from_file(path, start=True)
-    )
-    if log_level is not None:
-        config = load.with_log_level(config, log_level)
-    cap = limits.admitted_connections(config.server.max_connections)
+    source = CommandLine(backends, log_level) if backends else File(path, log_level)
+    config, vetted = _or_exit(source.read_to_start)
+    if isinstance(source, CommandLine) and source.networks:
+        click.echo(f"aegis: --backend opens {', '.join(source.networks)}", err=True)
+    signals.hold()  # before there is a thread
     try:
-        parts = build.build(config, vetted, max_connections=cap)
-        return lifecycle.Service(parts, source=source, headless=headless).run()
+        parts = build.build(config, vetted)
+        return lifecycle.Service(parts, source, headless=headless).run()
     except admin.AdminListenError as error:
         click.echo(f"aegis: cannot start: {error}", err=True)
         return EXIT_FAILED
@@ -188,44 +193,12 @@ def _run(path: str, backends: tuple[str, ...], log_level: str | None, *, headles
         return EXIT_FAILED
 
 
-def _from_file(path: str, *, start: bool = False) -> "tuple[Config, list[Backend]]":
-    """The configuration and its vetted backends; nothing is opened before both are right. Raises ConfigErrors.
-
-    start: what has to be free for a start is looked at too.
-    """
-    from aegis.admin.listener import obstacles
-    from aegis.service.build import vet_backends
-
-    vetted: list[Backend] = []
-
-    def vet(config: Config) -> "list[Fault]":
-        backends, faults = vet_backends(config)
-        vetted.extend(backends)
-        return [*faults, *obstacles(config.admin)] if start else faults
-
-    return load.load_file(path, os.environ, vet), vetted
-
-
-def _named_on_the_command_line(specs: tuple[str, ...]) -> "tuple[Config, list[Backend]]":
-    """`--backend` opens exactly the networks of the addresses it names, and says so. Raises ConfigErrors."""
-    from aegis.service.build import networks_of, vet_backends
-
-    config = load.from_backends(specs)
-    networks = networks_of(config)
-    if networks:
-        click.echo(f"aegis: --backend opens {', '.join(networks)}", err=True)
-    config = load.with_networks(config, networks)
-    vetted, faults = vet_backends(config)
-    if faults:
-        raise ConfigErrors([load.option_error(fault, specs) for fault in faults])
-    return config, vetted
-
-
-def _check(path: str, *, probe: bool) -> None:
+def _check(path: str, *, probe: bool, against: str | None) -> None:
     from aegis.config.reference import dump
     from aegis.service import limits
+    from aegis.service.source import File
 
-    config, vetted = _or_exit(lambda: _from_file(path))
+    config, vetted = _or_exit(File(path).read)
     wanted = config.server.max_connections
     cap = limits.admitted_connections(wanted)
     if cap < wanted:
@@ -233,8 +206,21 @@ def _check(path: str, *, probe: bool) -> None:
             f"aegis: warning: server.max_connections is {wanted}, but the limit of open files admits {cap}", err=True
         )
     click.echo(dump(config), nl=False)
+    if against is not None:
+        _compare(_or_exit(lambda: load.load_file(against, os.environ)), config)
     if probe and not _probe(config, vetted):
         sys.exit(EXIT_FAILED)
+
+
+def _compare(running: Config, config: Config) -> None:
+    """What a reload would do, as YAML comments below the configuration."""
+    from aegis.config.diff import compare
+
+    live, restart = compare(running, config)
+    for title, changes in (("a reload would apply", live), ("only a restart would apply", restart)):
+        click.echo(f"# {title}:{'' if changes else ' nothing'}")
+        for change in changes:
+            click.echo(f"#   {change}")
 
 
 def _probe(config: Config, vetted: "list[Backend]") -> bool:

@@ -63,28 +63,33 @@ class AdminListener:
         self._address = parse_listen(text)
         self._app = app
         self._deadlines = deadlines
-        self._listener: socket.socket | None = None
+        self.listener: socket.socket | None = None
         self._server: AdminServer | None = None
         self._inode = 0
 
     def __repr__(self) -> str:
-        return f"<AdminListener {self.text} {'open' if self._listener else 'closed'}>"
+        return f"<AdminListener {self.text} {'open' if self.listener else 'closed'}>"
 
-    def open(self) -> None:
-        """Take the address. Raises OSError."""
+    def open(self, inherited: socket.socket | None = None) -> None:
+        """Take the address. inherited: the socket of the image before this one. Raises OSError."""
         path = self._address.path
         if path:
-            self._listener = open_unix(path)
+            self.listener = inherited or open_unix(path)
             self._inode = Path(path).stat().st_ino
         else:
-            self._listener = open_listener(_numeric(self._address), self._address.port)
+            self.listener = inherited or open_listener(_numeric(self._address), self._address.port)
 
     def start(self) -> None:
         """Serve. Must be open."""
-        if self._listener is None:
+        if self.listener is None:
             raise AssertionError("not open")
-        self._server = AdminServer(self._listener, self._app, self._deadlines)
+        self._server = AdminServer(self.listener, self._app, self._deadlines)
         self._server.start()
+
+    def leave(self) -> None:
+        """Stop serving; another process goes on with the address and its file."""
+        self._inode = 0
+        self.close()
 
     def close(self) -> None:
         """Stop serving and take the socket's file away, unless somebody else's lies there by now."""
@@ -93,9 +98,9 @@ class AdminListener:
             if self._server.pool is not None:
                 self._server.pool.kill(timeout=1)
             self._server = None
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        if self.listener is not None:
+            self.listener.close()
+            self.listener = None
             file = Path(self._address.path)
             with contextlib.suppress(FileNotFoundError):
                 if self._address.path and file.stat().st_ino == self._inode:

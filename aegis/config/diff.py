@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from aegis.config.keys import all_keys, keys_of, plain
 from aegis.config.schema import BackendEntry, Config
 
@@ -30,6 +32,16 @@ def compare(old: Config, new: Config) -> tuple[tuple[Change, ...], tuple[Change,
     changes = [*_sections(old, new), *((change, False) for change in _backends(old, new))]
     live = tuple(change for change, restart in changes if not restart)
     return live, tuple(change for change, restart in changes if restart)
+
+
+def carried(old: Config, new: Config) -> Config:
+    """What is in force after a reload: the new configuration, with the old keys where they need a restart."""
+    sections: dict[str, dict[str, object]] = {}
+    for path, key in all_keys():
+        section, _, name = path.partition(".")
+        if key.restart:
+            sections.setdefault(section, {})[name] = getattr(getattr(old, section), name)
+    return replace(new, **{name: replace(getattr(new, name), **keys) for name, keys in sections.items()})
 
 
 def _sections(old: Config, new: Config) -> Iterator[tuple[Change, bool]]:

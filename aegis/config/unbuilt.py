@@ -7,7 +7,6 @@ from aegis.config.schema import Config
 NOT_BUILT: Final[tuple[str, ...]] = (
     "server.workers",
     "server.steering",
-    "server.shutdown_delay",
 )
 
 

@@ -33,8 +33,15 @@ class AccessLog:
         self.app = app
         self.put = put
         self.count = count
-        self.encode: Callable[[list[AccessLine]], bytes] = as_text if text else as_json
         self._finished: list[RequestContext] = []
+        self.reconfigure(text=text, enabled=enabled)
+
+    def __repr__(self) -> str:
+        return f"<AccessLog {len(self._finished)} lines to be made>"
+
+    def reconfigure(self, *, text: bool, enabled: bool) -> None:
+        """Go on with lines of this form, or with none."""
+        self.encode: Callable[[list[AccessLine]], bytes] = as_text if text else as_json
         # Access lines are part of the normal course: at a level above INFO none is made, but all is counted.
         self.on_end = self.keep if enabled else self.count_only
 

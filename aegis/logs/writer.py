@@ -21,6 +21,7 @@ QUEUED: Final = 65_536
 PIPE_ATOMIC: Final = 4096
 """Bytes that a pipe takes in one piece, whoever else writes to it (POSIX PIPE_BUF)."""
 
+STDERR: Final = 2
 CUT: Final = b"...cut\n"
 LAST_CHANCE: Final = 1.0
 
@@ -41,6 +42,7 @@ class LogWriter:
         self._waiting = 0  # lines in `_lines`
         self._writing = False
         self._withholding = False
+        self._retired: list[int] = []  # descriptors that the thread may still be writing to
 
     def __repr__(self) -> str:
         return f"<LogWriter fd={self._descriptor} {self._waiting} waiting {self.dropped} dropped>"
@@ -66,6 +68,7 @@ class LogWriter:
             self.withheld += count
             return
         self._writing = True
+        self._close_retired()
         try:
             lost: int = self._threads.apply(_write, (self._descriptor, batch))
         finally:
@@ -90,6 +93,24 @@ class LogWriter:
         fresh = open_log(path)
         os.dup2(fresh, self._descriptor, inheritable=False)  # atomic: the thread may be writing
         os.close(fresh)
+
+    def redirect(self, descriptor: int) -> None:
+        """Write to another descriptor from the next batch on. The old one is closed, unless it is a standard stream."""
+        if self._descriptor > STDERR:
+            self._retired.append(self._descriptor)
+        self._descriptor = descriptor
+
+    def settle(self, patience: float = LAST_CHANCE) -> None:
+        """Wait until nothing is being written, `patience` seconds at most: a fork does not take the thread along."""
+        with contextlib.suppress(gevent.Timeout), gevent.Timeout(patience):
+            self.flush()
+            while self._writing or self._lines:
+                gevent.sleep(0.001)
+                self.flush()
+
+    def _close_retired(self) -> None:
+        while self._retired:
+            os.close(self._retired.pop())
 
     def close(self) -> None:
         """Write the rest, but do not let a stuck reader hold up the exit for more than a second."""

@@ -28,6 +28,13 @@ class Timeouts:
     __slots__ = ("read", "response_header", "stream_idle")
 
     def __init__(self, response_header: float, read: float, stream_idle: float) -> None:
+        self.reconfigure(response_header, read, stream_idle)
+
+    def __repr__(self) -> str:
+        return f"<Timeouts head {self.response_header:g} s, body {self.read:g} s, stream {self.stream_idle:g} s>"
+
+    def reconfigure(self, response_header: float, read: float, stream_idle: float) -> None:
+        """For every wait that begins from now on."""
         self.response_header = response_header
         self.read = read
         self.stream_idle = stream_idle

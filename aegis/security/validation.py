@@ -73,6 +73,13 @@ class Validation:
 
     def __init__(self, app: WsgiApp, hosts: HostWhitelist, methods: Sequence[str], max_body_bytes: int) -> None:
         self.app = app
+        self.reconfigure(hosts, methods, max_body_bytes)
+
+    def __repr__(self) -> str:
+        return f"<Validation {self.hosts!r} {' '.join(sorted(self.methods))}>"
+
+    def reconfigure(self, hosts: HostWhitelist, methods: Sequence[str], max_body_bytes: int) -> None:
+        """Judge by these from the next request on."""
         self.hosts = hosts
         self.methods = frozenset(methods)
         self.max_body_bytes = max_body_bytes

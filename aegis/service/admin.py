@@ -1,5 +1,6 @@
 """The admin and health listeners of this process: made when the configuration asks for them, open while it serves."""
 
+import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -23,6 +24,7 @@ class AdminListeners:
 
     def __init__(self, parts: Parts, control: Control) -> None:
         admin = parts.config.admin
+        self._handed = parts.handed
         self._listeners: dict[str, AdminListener] = {}
         self._closing = ExitStack()
         if not admin.listen and not admin.health_listen:
@@ -41,7 +43,7 @@ class AdminListeners:
         for key, listener in self._listeners.items():
             self._closing.callback(listener.close)
             try:
-                listener.open()
+                listener.open(self._handed.listener(_name(key, listener)))
             except OSError as error:
                 self._closing.close()
                 raise AdminListenError(f"admin.{key} cannot be {listener.text}: {error}") from error
@@ -50,10 +52,28 @@ class AdminListeners:
     def __exit__(self, *exc_info: object) -> None:
         self._closing.close()
 
+    @property
+    def names(self) -> list[str]:
+        """Under which the sockets are handed on."""
+        return list(self.sockets())
+
+    def sockets(self) -> dict[str, socket.socket]:
+        """What a new image takes over, by name."""
+        return {_name(key, each): each.listener for key, each in self._listeners.items() if each.listener is not None}
+
+    def leave(self) -> None:
+        """Close, but leave the addresses to the image that has taken over."""
+        for listener in self._listeners.values():
+            listener.leave()
+
     def start(self) -> None:
         """Serve."""
         for listener in self._listeners.values():
             listener.start()
+
+
+def _name(key: str, listener: AdminListener) -> str:
+    return f"admin.{key} at {listener.text}"
 
 
 def _metrics_of(parts: Parts) -> Callable[[str], tuple[str, bytes]]:

@@ -1,6 +1,7 @@
 """Config → the parts of a running Aegis, a value one can print. Nothing is opened but the log file."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -8,10 +9,9 @@ from time import monotonic
 import gevent
 from gevent.threadpool import ThreadPool
 
-from aegis.background import Background
+from aegis.background import Background, Job
 from aegis.config.check import Fault, is_own_listener
-from aegis.config.schema import BackendEntry, Config
-from aegis.context import WsgiApp
+from aegis.config.schema import BackendEntry, Config, Transport
 from aegis.events import Events, Kind
 from aegis.http1.request_head import RequestHeads
 from aegis.http1.response_head import ResponseHeads
@@ -26,6 +26,8 @@ from aegis.pool.health import Health
 from aegis.pool.policies import policy_of
 from aegis.pool.prober import Prober
 from aegis.pool.repin import AT_ONCE, LookUp, Repinner
+from aegis.process.handover import Handed, OldImages, received
+from aegis.process.notify import Notifier
 from aegis.proxy.app import ProxyApp
 from aegis.proxy.attempt import Timeouts
 from aegis.proxy.retry import Budget
@@ -35,7 +37,7 @@ from aegis.ratelimit.ticks import AdaptiveLoop, Watch
 from aegis.security.addresses import Network, networks_opened_for
 from aegis.service.jobs import job_table, probe_jobs
 from aegis.service.observe import Observed, Observer
-from aegis.service.stack import build_stack
+from aegis.service.stack import Stack, build_stack
 from aegis.transport.connection import DialSettings
 from aegis.transport.connection_pool import open_pool
 from aegis.transport.resolver import Address, Resolve, VettingError, system_resolve, vet
@@ -51,7 +53,10 @@ class Parts:
     prober: Prober
     repinner: Repinner
     deadlines: Deadlines
-    application: WsgiApp
+    stack: Stack
+    proxy: ProxyApp
+    timeouts: Timeouts
+    budget: Budget
     request_heads: RequestHeads
     response_heads: ResponseHeads
     limiter: Limiter
@@ -61,8 +66,13 @@ class Parts:
     events: Events
     counters: Counters
     observer: Observer
+    handed: Handed
+    old_images: OldImages
+    jobs: Callable[[Config], tuple[Job, ...]]
     background: Background
-    wire: WireSettings
+    notifier: Notifier
+    status: Callable[[], str]
+    resolve: Resolve  # through the DNS threads: blocks the calling greenlet only
 
 
 def vet_backends(config: Config, resolve: Resolve = system_resolve) -> tuple[list[Backend], list[Fault]]:
@@ -118,8 +128,8 @@ def look_up_by(config: Config, resolve: Resolve = system_resolve) -> LookUp:
     return look_up
 
 
-def build(config: Config, backends: Sequence[Backend], *, max_connections: int) -> Parts:
-    """The parts, wired. backends: vetted; max_connections: as clamped to the descriptor limit."""
+def build(config: Config, backends: Sequence[Backend]) -> Parts:
+    """The parts, wired. backends: vetted."""
     deadlines = Deadlines()
     request_heads, response_heads = RequestHeads(), ResponseHeads()
     writer = LogWriter(_log_descriptor(config), ThreadPool(1))
@@ -128,15 +138,17 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
     prober = Prober(states, config.health_check, events)
     dns = ThreadPool(AT_ONCE)  # its own: stuck look-ups would delay whatever else runs in the loop's shared pool.
     repinner = Repinner(states, look_up_by(config), dns.spawn, events)
-    transport = config.transport
-    timeouts = Timeouts(transport.response_header_timeout, transport.read_timeout, transport.stream_idle_timeout)
+    timeouts = Timeouts(*timeouts_of(config.transport))
     counters = Counters(config.server.allowed_methods)
     limiter = Limiter(config.rate_limit, monotonic, partial(tell_of_client, events))
     recorder = Recorder(config.adaptive.record)
     adaptive = _adaptive_loop(config, states, limiter, events, recorder, counters)
     lateness: dict[str, float] = {}
     observer = Observer(config, Observed(states, limiter, adaptive, counters, writer, events, lateness))
-    retry_after = partial(states.retry_after, config.health_check.interval)
+
+    def retry_after() -> int:
+        return states.retry_after(prober.section.interval)
+
     budget = Budget(config.retry, states.in_flight)
     proxy = ProxyApp(policy_of(config.balancing, states), response_heads, timeouts, budget, retry_after=retry_after)
 
@@ -144,13 +156,39 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
         request_heads.memo.rotate()
         response_heads.memo.rotate()
 
+    handed = received(os.environ)
+    old_images = OldImages(handed.old)
+    notifier = Notifier(os.environ)
+    status = partial(_status, states)
+
+    def jobs(config: Config) -> tuple[Job, ...]:
+        return job_table(
+            config,
+            sweep=deadlines.sweep,
+            rotate=rotate,
+            flush=writer.flush,
+            purge=partial(limiter.purge, gevent.idle),  # gives way to requests between slices
+            breakers=states.tick,
+            resolve=repinner.tick,
+            decide=adaptive.tick,
+            record=recorder.flush,
+            observe=partial(observer.tick, partial(gevent.sleep, 0.001)),
+            probes=probe_jobs(states, prober),
+            reap=old_images.reap,
+            notifier=notifier,
+            status=status,
+        )
+
     return Parts(
         config=config,
         backends=states,
         prober=prober,
         repinner=repinner,
         deadlines=deadlines,
-        application=build_stack(proxy.__call__, config, limiter, writer, counters.ended),
+        stack=build_stack(proxy.__call__, config, limiter, writer, counters.ended),
+        proxy=proxy,
+        timeouts=timeouts,
+        budget=budget,
         request_heads=request_heads,
         response_heads=response_heads,
         limiter=limiter,
@@ -160,24 +198,30 @@ def build(config: Config, backends: Sequence[Backend], *, max_connections: int) 
         events=events,
         counters=counters,
         observer=observer,
-        background=Background(
-            job_table(
-                config,
-                sweep=deadlines.sweep,
-                rotate=rotate,
-                flush=writer.flush,
-                purge=partial(limiter.purge, gevent.idle),  # gives way to requests between slices
-                breakers=states.tick,
-                resolve=repinner.tick,
-                decide=adaptive.tick,
-                record=recorder.flush,
-                observe=partial(observer.tick, partial(gevent.sleep, 0.001)),
-                probes=probe_jobs(states, prober),
-            ),
-            lateness,
-        ),
-        wire=_wire_settings(config, max_connections),
+        handed=handed,
+        old_images=old_images,
+        jobs=jobs,
+        background=Background(jobs(config), lateness),
+        notifier=notifier,
+        status=status,
+        resolve=partial(_resolve_in, dns),
     )
+
+
+def _status(states: Backends) -> str:
+    """One line for the service manager."""
+    return f"serving, {sum(state.eligible for state in states)} of {len(states.states)} backends eligible"
+
+
+def _resolve_in(threads: ThreadPool, host: str, port: int) -> Sequence[tuple[int, str]]:
+    """Not in the hub's own pool: a look-up that is stuck there would hold up everybody's."""
+    found: Sequence[tuple[int, str]] = threads.apply(system_resolve, (host, port))
+    return found
+
+
+def timeouts_of(transport: Transport) -> tuple[float, float, float]:
+    """To the response's head, between two pieces of its body, of an event stream."""
+    return transport.response_header_timeout, transport.read_timeout, transport.stream_idle_timeout
 
 
 def tell_of_client(events: Events, kind: str, client: str, count: int) -> None:
@@ -222,7 +266,8 @@ def make_state(backend: Backend, config: Config, deadlines: Deadlines) -> Backen
     return BackendState(backend, pool, config.metrics, breaker, health)
 
 
-def _wire_settings(config: Config, max_connections: int) -> WireSettings:
+def wire_settings(config: Config, max_connections: int) -> WireSettings:
+    """What the wire goes by. max_connections: as clamped to the descriptor limit."""
     server = config.server
     return WireSettings(
         read_timeout=server.read_timeout,

@@ -1,6 +1,6 @@
 """The one table of all that runs beside requests."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Final
 
@@ -9,9 +9,12 @@ from aegis.config.schema import Config
 from aegis.net.deadlines import sweep_interval
 from aegis.pool.backend import BackendState
 from aegis.pool.prober import Prober
+from aegis.process.notify import Notifier
 
 MEMO_ROTATION: Final = 60.0
 LOG_BATCH: Final = 0.1
+STATUS_INTERVAL: Final = 10.0
+REAPING: Final = 1.0
 RECORD_BATCH: Final = 0.5
 LOOK: Final = 1.0
 """Most seconds from one snapshot to the next; a dashboard that repaints more often gets them more often."""
@@ -33,6 +36,9 @@ def job_table(
     record: Callable[[], None],
     observe: Callable[[], None],
     probes: Iterable[Job],
+    reap: Callable[[], None],
+    notifier: Notifier,
+    status: Callable[[], str],
 ) -> tuple[Job, ...]:
     """Every job with its interval in seconds."""
     server, transport = config.server, config.transport
@@ -52,11 +58,20 @@ def job_table(
         Job("purge buckets", config.rate_limit.cleanup_interval, purge),
         Job("breakers", sweep_interval((config.circuit_breaker.open_timeout,)), breakers),
         Job("resolve names", RESOLVE, resolve),
-        Job("adaptive", config.adaptive.evaluation_interval, decide),
-        Job("write record", RECORD_BATCH, record),
+        Job("adaptive", config.adaptive.evaluation_interval, decide, once=True),
+        Job("write record", RECORD_BATCH, record, once=True),
         Job("observe", min(LOOK, config.tui.refresh_interval), observe),
+        Job("reap old images", REAPING, reap, once=True),
         *probes,
+        *_for_the_manager(notifier, status),
     )
+
+
+def _for_the_manager(notifier: Notifier, status: Callable[[], str]) -> Iterator[Job]:
+    if notifier:
+        yield Job("status", STATUS_INTERVAL, lambda: notifier.status(status()), once=True)
+    if notifier.watchdog_interval:
+        yield Job("watchdog", notifier.watchdog_interval, notifier.watchdog, once=True)
 
 
 def probe_jobs(states: Iterable[BackendState], prober: Prober) -> tuple[Job, ...]:
@@ -68,6 +83,7 @@ def probe_jobs(states: Iterable[BackendState], prober: Prober) -> tuple[Job, ...
             partial(prober.probe, state),
             jitter=PROBE_JITTER,
             first=0.0,
+            once=True,
         )
         for state in states
     )

@@ -1,29 +1,34 @@
 """From start to exit of one process: starting, serving, draining, stopped."""
 
+import contextlib
 import gc
 import logging
-import signal
+import os
+from collections.abc import Iterator, MutableMapping
 from enum import Enum
-from time import monotonic
 from typing import Final
 
-import gevent
 from gevent.event import Event as Flag
 
+from aegis.config.schema import Config
 from aegis.config.unbuilt import unbuilt_in
+from aegis.control import VerbError
 from aegis.events import Kind
 from aegis.logs.setup import configure
+from aegis.process import handover, listeners, signals
+from aegis.service import limits
 from aegis.service.admin import AdminListeners
-from aegis.service.build import Parts
+from aegis.service.build import Parts, wire_settings
+from aegis.service.drain import Patience, drain
+from aegis.service.reload import Reloader, reopen_files
+from aegis.service.restart import check_new_image
 from aegis.service.screen import Screen, wanted
+from aegis.service.source import Source
 from aegis.service.verbs import Verbs
 from aegis.version import __version__
-from aegis.wire.server import Server, open_listener
+from aegis.wire.server import Server
 
 log = logging.getLogger("aegis")
-
-IDLE_LINGER: Final = 0.2
-"""Seconds in which a request already on its way over an idle connection is still served at a stop."""
 
 
 class Stage(Enum):
@@ -55,16 +60,42 @@ TRANSITIONS: Final = {
 class Service:
     """Runs the parts until a signal asks it to stop."""
 
-    def __init__(self, parts: Parts, *, source: str, headless: bool = True) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        source: Source,
+        *,
+        headless: bool = True,
+        environ: MutableMapping[str, str] = os.environ,
+    ) -> None:
         self.parts = parts
         self.source = source
         self.stage = Stage.STARTING
-        parts.observer.source = source
-        self.verbs = Verbs(parts.backends, parts.observer.board, parts.events)
-        self.screen = Screen(self.verbs, parts.config, parts.events, parts.writer, parts.counters)
-        self._headless = headless
+        self._environ = environ
         self._stop = Flag()
         self._force = Flag()
+        handed = parts.handed
+        self._listener = listeners.obtain(parts.config.server.host, parts.config.server.port, handed, environ)
+        cap = limits.admitted_connections(parts.config.server.max_connections)
+        self.server = Server(
+            self._listener.socket,
+            parts.stack.application,
+            wire_settings(parts.config, cap),
+            parts.deadlines,
+            parts.request_heads,
+        )
+        self.reloader = Reloader(parts, source, self.server)
+        parts.observer.source = source.name
+        parts.observer.server = self.server
+        self.verbs = Verbs(parts.backends, parts.observer.board, parts.events, self.reloader.reload)
+        self.admin = AdminListeners(parts, self.verbs)
+        self.screen = Screen(self.verbs, parts.config, parts.events, parts.writer, parts.counters)
+        self.reloader.further.append(self.screen.reconfigure)
+        self._headless = headless
+        self._inbox = signals.Inbox(self)
+        self._superseded = False  # this is the old image, and a child of the new one
+        self._told_to_stop = False
+        self._restarting = False
         logging_section = parts.config.logging
         configure(parts.writer.put, logging_section.level, text=logging_section.format == "text")
 
@@ -72,101 +103,146 @@ class Service:
         return f"<Service {self.stage.value}>"
 
     def run(self) -> int:
-        """Serve until stopped; returns the exit code. Raises OSError or AdminListenError when a port cannot be had."""
-        with AdminListeners(self.parts, self.verbs) as admin:
-            return self._run(admin)
+        """Serve until stopped; returns the exit code. Raises AdminListenError when an address cannot be had."""
+        with self.admin:
+            return self._run()
 
-    def _run(self, admin: AdminListeners) -> int:
-        config, parts = self.parts.config, self.parts
-        listener = open_listener(config.server.host, config.server.port)
-        server = Server(listener, parts.application, parts.wire, parts.deadlines, parts.request_heads)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            gevent.signal_handler(number, self._on_stop_signal)
-        gevent.signal_handler(signal.SIGHUP, self._on_hangup)
-        gevent.signal_handler(signal.SIGUSR1, self._reopen_files)
-        parts.observer.server = server
+    def _run(self) -> int:
+        parts = self.parts
+        self._inbox.open()
         parts.background.start()
         _quiet_collector()
-        admin.start()
-        server.start()
+        self.admin.start()
+        self.server.start()
         self._fire(Event.LISTENING)
         self._announce()
+        parts.handed.say_ready()
+        parts.handed.close_rest(self._listener.name, *self.admin.names)
+        parts.notifier.ready(parts.status())
         self._wait_for_stop()
         self._fire(Event.STOP_ASKED)
-        drained = self._drain(server)
+        log.info("stopping", extra={"pid": os.getpid(), "in_flight": self.server.busy()})
+        section = self.reloader.running.server
+        if self._superseded:
+            patience = Patience(0, section.shutdown_timeout)
+        else:
+            parts.notifier.stopping("draining")
+            patience = Patience(section.shutdown_delay, section.shutdown_timeout)
+        drained = drain(self.server, patience, self._force, parts.old_images.left)
         self._fire(Event.DRAINED if drained else Event.FORCED)
-        return self._end(server, drained=drained)
+        return self._end(drained=drained)
 
     def _wait_for_stop(self) -> None:
         """With a dashboard meanwhile, if there is to be one. Its terminal is given back before anything else."""
-        if wanted(self.parts.config, headless=self._headless):
-            self.parts.observer.tick()  # the first picture shows that we listen
-            self.screen.open(self._stop.set)
+        self._open_screen()
         try:
             self._stop.wait()
         finally:
             self.screen.close()
+
+    def _open_screen(self) -> None:
+        if wanted(self.parts.config, headless=self._headless):
+            self.parts.observer.tick()  # the first picture shows that we listen
+            self.screen.open(self._stop.set)
+
+    # what signals ask for; each runs in a greenlet of its own
+
+    def stop(self) -> None:
+        """Drain and exit; asked a second time, exit now."""
+        if self._superseded and not self._told_to_stop:
+            self._told_to_stop = True  # meant for all processes of the group; this one drains already
+            return
+        if self._stop.is_set():
+            self._force.set()
+        self._stop.set()
+
+    def hangup(self) -> None:
+        """Reload the configuration."""
+        if self._superseded or self.screen.swallows_hangup():
+            return
+        notifier = self.parts.notifier
+        notifier.reloading()
+        with contextlib.suppress(VerbError):  # the event has said it
+            self.reloader.reload()
+        notifier.ready(self.parts.status())
+
+    def reopen(self) -> None:
+        """Go on in new log files after a rotation."""
+        reopen_files(self.parts, self.reloader.running)
+
+    def restart(self) -> None:
+        """Let a new image take over under the same PID, once it has accepted the configuration; drain as its child."""
+        if self._restarting or self.stage is not Stage.SERVING:
+            log.warning("SIGUSR2: a restart or a stop is under way already; nothing was done")
+            return
+        self._restarting = True
+        try:
+            self._restart()
+        finally:
+            self._restarting = False
+
+    def _restart(self) -> None:
+        parts, events = self.parts, self.parts.events
+        parts.notifier.reloading()
+        words = check_new_image(self.source) or self._hand_over()
+        if words:
+            events.emit(
+                Kind.LIFECYCLE, "the new image cannot take over, this one goes on", level=logging.ERROR, error=words
+            )
+            parts.notifier.ready(parts.status())
+
+    def _hand_over(self) -> str:
+        """Returns in the old image, when it has been told to drain; else why it is still the only one."""
+        parts = self.parts
+        parts.events.emit(Kind.LIFECYCLE, "a new image takes over", pid=os.getpid())
+        self.screen.hide()
+        parts.writer.settle()
+        if self._stop.is_set():
+            return "a stop was asked for"
+        sockets = {self._listener.name: self._listener.socket, **self.admin.sockets()}
+        try:
+            ready = handover.hand_over(sockets, self._environ, parts.old_images.children)
+        except OSError as error:
+            self._open_screen()
+            return str(error)
+        self._drain_as_old_image(ready)
+        return ""
+
+    def _drain_as_old_image(self, ready: handover.Ready) -> None:
+        """In the child: go on accepting until the new image does, then end."""
+        parts = self.parts
+        self._superseded = True
+        parts.old_images.children.clear()  # they are the new image's children
+        parts.notifier.mute()
+        parts.background.reconfigure(job for job in parts.background.jobs if not job.once)
+        if not ready.wait():
+            log.error("the new image ended before it served")
+        self.admin.leave()
+        self._stop.set()
+
+    # the end
 
     def _fire(self, event: Event) -> None:
         self.stage = TRANSITIONS[self.stage, event]
         self.parts.observer.enter(self.stage.value)
         self.parts.events.append(Kind.LIFECYCLE, f"Aegis is {self.stage.value}", logging.INFO, {})
 
-    def _on_stop_signal(self) -> None:
-        if self._stop.is_set():
-            self._force.set()
-        self._stop.set()
-
-    def _on_hangup(self) -> None:
-        if self.screen.swallows_hangup():
-            return
-        log.warning("SIGHUP: reloading is not available in this version; nothing was changed")
-
-    def _reopen_files(self) -> None:
-        self.parts.recorder.reopen()
-        path = self.parts.config.logging.file
-        if not path:
-            return
-        try:
-            self.parts.writer.reopen(path)
-        except OSError as error:
-            log.error("the log file could not be reopened, the old one stays: %s", error)  # noqa: TRY400 - no bug of ours
-        else:
-            log.info("log file reopened", extra={"file": path})
-
-    def _drain(self, server: Server) -> bool:
-        """Stop listening, let what is in flight end. False when it did not in time."""
-        hub = gevent.get_hub()
-        server.stop_keeping()
-        server.close()
-        patience = self.parts.config.server.shutdown_timeout
-        started = said = monotonic()
-        gevent.sleep(IDLE_LINGER)
-        while server.connections:
-            now = monotonic()
-            if now - started >= patience or self._force.is_set():
-                return False
-            hub.loop.run_callback(server.close_idle)
-            if now - started >= patience / 2 or all(each.endless for each in server.connections):
-                hub.loop.run_callback(server.close_endless)
-            if now - said >= 1:
-                said = now
-                log.info("draining", extra={"connections": len(server.connections), "in_flight": server.busy()})
-            self._force.wait(0.05)
-        return True
-
-    def _end(self, server: Server, *, drained: bool) -> int:
-        lost = len(server.connections)
-        if server.pool is not None:
-            server.pool.kill(timeout=1)
+    def _end(self, *, drained: bool) -> int:
+        lost = self.server.busy()
+        self.server.give_up()
         for state in self.parts.backends:
             state.connections.close()
-        if drained:
-            log.info("Aegis shutdown complete")
-        else:
+        self.parts.stack.access.flush()  # its lines come before the last one
+        if not drained:
             log.warning("Aegis shutdown forced", extra={"requests_lost": lost})
+        elif self._superseded:
+            log.info("the old image has drained", extra={"pid": os.getpid()})
+        else:
+            log.info("Aegis shutdown complete")
         self.parts.background.stop()
-        self.parts.recorder.close()
+        self._inbox.close()
+        if not self._superseded:
+            self.parts.recorder.close()
         self.parts.writer.close()
         self.screen.end()
         return 0 if drained else 1
@@ -184,24 +260,26 @@ class Service:
                     for each in parts.backends
                 ],
                 "admin": config.admin.listen,
-                "config": self.source,
-                "opened_networks": _opened_networks(parts),
+                "config": self.source.name,
+                "opened_networks": _opened_networks(config),
             },
         )
-        if parts.wire.max_connections < config.server.max_connections:
-            log.warning(
-                "server.max_connections is %d, but the limit of open files admits %d: clamped",
-                config.server.max_connections,
-                parts.wire.max_connections,
-            )
-        missing = unbuilt_in(config)
-        if missing:
-            log.warning("set, checked, but without effect in this version: %s", ", ".join(missing))
+        for words in _differences(config, self.server.settings.max_connections):
+            log.warning(words)
 
 
-def _opened_networks(parts: Parts) -> list[str]:
-    opened = list(parts.config.security.allowed_backend_networks)
-    if parts.config.development.allow_loopback_backends:
+def _differences(config: Config, max_connections: int) -> Iterator[str]:
+    """One line for each thing that is not as it was asked for."""
+    asked = config.server.max_connections
+    if max_connections < asked:
+        yield (f"server.max_connections is {asked}, but the limit of open files admits {max_connections}: clamped")
+    if missing := unbuilt_in(config):
+        yield f"set, checked, but without effect in this version: {', '.join(missing)}"
+
+
+def _opened_networks(config: Config) -> list[str]:
+    opened = list(config.security.allowed_backend_networks)
+    if config.development.allow_loopback_backends:
         opened.append("loopback (development.allow_loopback_backends)")
     return opened
 

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import gevent
 from gevent.event import Event as Flag
@@ -22,6 +22,9 @@ from aegis.logs.setup import LineHandler, RingHandler
 from aegis.logs.writer import LogWriter
 from aegis.metrics.counters import Counters
 from aegis.tui.modes import in_foreground
+
+if TYPE_CHECKING:
+    from aegis.tui.app import Dashboard
 
 log = logging.getLogger("aegis")
 
@@ -88,9 +91,17 @@ class Screen:
         self._jobs = Background([Job("write lines to stderr", LINES, self._errors.flush)])
         self._greenlet: gevent.Greenlet[..., None] | None = None
         self._up = False
+        self._hiding = False
+        self._dashboard: Dashboard | None = None
 
     def __repr__(self) -> str:
         return f"<Screen {'up' if self._up else 'down'}>"
+
+    def reconfigure(self, config: Config) -> None:
+        """Go on by another configuration; whether there is a dashboard at all needs a restart."""
+        self._config = config
+        if self._dashboard is not None:
+            self._dashboard.interval = config.tui.refresh_interval
 
     def open(self, on_quit: Callable[[], None]) -> None:
         """Show the dashboard, in a greenlet of its own. on_quit is called when the person there wants an end."""
@@ -102,6 +113,12 @@ class Screen:
         if self._greenlet is not None:
             self._greenlet.kill(timeout=2)
             self._greenlet = None
+
+    def hide(self) -> None:
+        """Give the terminal back to another image, which draws on it next: this one writes nothing there any more."""
+        self._hiding = True
+        self.close()
+        self._hiding = False
 
     def end(self) -> None:
         """Write what stderr has still to be told."""
@@ -119,13 +136,14 @@ class Screen:
         from aegis.tui.app import Dashboard, End  # noqa: PLC0415 - blessed takes 80 ms to import: not before we serve
 
         try:
-            dashboard = Dashboard(
+            self._dashboard = dashboard = Dashboard(
                 self._control, self._threads, interval=self._config.tui.refresh_interval, on_skip=self._skipped
             )
             self._take_logs()
             end = dashboard.run()
         except gevent.GreenletExit:  # the process is asked to stop
-            self._tell_stderr()
+            if not self._hiding:
+                self._tell_stderr()
             raise
         except Exception:
             self._give_logs_back()

@@ -11,6 +11,7 @@ from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 
+from aegis.config.schema import Transport
 from aegis.transport.connection import BackendConnection, BackendTlsConnection, DialSettings
 
 Connection = BackendConnection | BackendTlsConnection
@@ -122,6 +123,17 @@ class _BackendPool:
         """Dial by these settings from now on; nothing that was dialled by others serves another request."""
         self.dial_settings = settings
         self._close_idle()
+
+    def reconfigure(self, section: Transport) -> None:
+        """Dial and park by this section from now on. What is parked stays, up to the new most."""
+        self.dial_settings.connect_timeout = section.connect_timeout
+        self.idle_timeout = section.idle_conn_timeout
+        self.most_parked = self.pool.maxsize = section.max_idle_per_backend
+        places = self.places
+        while len(places) > self.most_parked:
+            connection = places.pop(0)  # empty places lie first, then those that were parked longest ago
+            if connection is not None:
+                connection.close()
 
     def retire(self) -> None:
         """The backend is gone from the pool: park nothing any more. What is in flight ends as it likes."""

@@ -124,6 +124,15 @@ class Connection:
         if self.exchange is not None and self.exchange.context.waits_on is not None:
             self.exchange.context.waits_on.cancel()
 
+    def give_up(self) -> None:
+        """Say of the answer under way that the stop cut it off; its greenlet is killed next."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        if exchange.context.reason is Reason.OK:
+            exchange.context.reason, exchange.context.detail = Reason.INTERNAL_ERROR, "the stop was forced"
+        self.stream.reset_on_close()  # a body that ends with the close would look complete
+
     @property
     def endless(self) -> bool:
         """Whether it only carries an event stream or a tunnel by now, which ends when it is told to."""

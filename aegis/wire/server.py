@@ -160,6 +160,29 @@ class Server(WSGIServer):
         self.environ.update({"SERVER_NAME": host, "SERVER_PORT": str(port), "wsgi.input": BytesIO()})
         self.environ.pop("GATEWAY_INTERFACE", None)
 
+    def stop_listening(self) -> None:
+        """Accept what the kernel has for us already, then close. Only from a hub callback.
+
+        Closing the listener resets the connections that wait in it, with the requests that came over them.
+        """
+        for _ in range(BACKLOG):
+            accepted = self.do_read()
+            if accepted is None:
+                break
+            self.do_handle(*accepted)  # type: ignore[arg-type]
+        self.close()
+
+    def reconfigure(self, settings: WireSettings) -> None:
+        """Go on by other settings, open connections too: their next wait, head and body."""
+        trusted, self.settings = self.settings.trusted_proxies, settings
+        if settings.trusted_proxies != trusted:
+            self.peer_of.cache_clear()  # type: ignore[attr-defined]
+            for connection in self.connections:
+                connection.peer = self.peer_of((connection.peer.address,))
+        if self.crowded and self.open < settings.max_connections:
+            self.crowded = False
+            self.loop.run_callback(self._resume)
+
     def close_idle(self) -> None:
         """Close the connections that wait for a next request. Only from a hub callback."""
         for connection in list(self.connections):
@@ -184,6 +207,17 @@ class Server(WSGIServer):
         """Connections with a request under way."""
         return sum(not connection.waits for connection in self.connections)
 
+    def only_endless(self) -> bool:
+        """Whether nothing is in flight but what ends only when it is told to."""
+        return all(connection.endless or connection.waits for connection in self.connections)
+
+    def give_up(self) -> None:
+        """Break off every answer under way, so that none of them looks complete to its client."""
+        for connection in self.connections:
+            connection.give_up()
+        if self.pool is not None:
+            self.pool.kill(timeout=1)
+
     def _peer_of(self, address: tuple[Any, ...]) -> Peer:
         host = unmapped(address[0])
         trusted = is_member(host, self.settings.trusted_proxies)
@@ -198,22 +232,32 @@ def is_member(address: str, networks: Iterable[Network]) -> bool:
     return any(parsed in network for network in networks)
 
 
-def open_listener(host: str, port: int) -> socket.socket:
-    """A listening, non-blocking socket; `::` is dual stack. Raises OSError."""
+def open_listener(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A listening, non-blocking socket; `::` is dual stack. Raises OSError.
+
+    shared: others may listen there too, and the kernel deals the connections out among them (SO_REUSEPORT).
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != "::"))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Accepted sockets inherit both. Without the first an answer in two parts waits 40 ms for an ACK.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # [SECURITY] SlowReader: unsent bytes in the kernel are bounded, or a slow reader goes unseen for 4 MB.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_LOW_WATER)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
-        listener.listen(BACKLOG)
-        listener.setblocking(False)
+        make_listening(listener)
     except BaseException:
         listener.close()
         raise
     return listener
+
+
+def make_listening(listener: socket.socket) -> None:
+    """Let a bound socket listen as ours do, whoever opened it."""
+    # Accepted sockets inherit both. Without the first an answer in two parts waits 40 ms for an ACK.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # [SECURITY] SlowReader: unsent bytes in the kernel are bounded, or a slow reader goes unseen for 4 MB.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_LOW_WATER)
+    listener.listen(BACKLOG)
+    listener.setblocking(False)

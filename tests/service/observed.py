@@ -30,7 +30,7 @@ class Watched:
             for each in config.backends
         ]
         self.clock = ManualClock()
-        self.parts = parts = build(config, backends, max_connections=100)
+        self.parts = parts = build(config, backends)
         self.lateness = {}
         self.observer = Observer(
             config,

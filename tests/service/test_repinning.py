@@ -53,7 +53,7 @@ def test_a_stuck_look_up_delays_nothing_but_itself():
         return [(2, "192.0.2.7")]
 
     config = load_text(CONFIG, "aegis.yml", {})
-    parts = build(config, [Backend("a", "http", "a.test", 80, 1, PINNED)], max_connections=10)
+    parts = build(config, [Backend("a", "http", "a.test", 80, 1, PINNED)])
     repinner = Repinner(parts.backends, look_up_by(config, stuck), ThreadPool(4).spawn, parts.events)
     (state,) = parts.backends
     state.suspect = True

@@ -83,7 +83,11 @@ class AegisProcess:
     """
 
     def __init__(
-        self, config: Mapping[str, Any], *arguments: str, env: Mapping[str, str] | None = None, read_output: bool = True
+        self,
+        config: Mapping[str, Any],
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        read_output: bool = True,
     ) -> None:
         self.config = config
         self.arguments = arguments
@@ -98,10 +102,10 @@ class AegisProcess:
 
     def __enter__(self) -> Self:
         self._directory = tempfile.TemporaryDirectory(prefix="aegis-test-")
-        path = Path(self._directory.name) / "aegis.yml"
-        path.write_text(yaml.safe_dump(dict(self.config), sort_keys=False))
+        self.path = Path(self._directory.name) / "aegis.yml"
+        self.write_config(self.config)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "aegis", "--config", str(path), "--headless", *self.arguments],
+            [sys.executable, "-m", "aegis", "--config", str(self.path), "--headless", *self.arguments],
             cwd=ROOT,
             env=self.env,
             stdin=subprocess.DEVNULL,
@@ -130,6 +134,25 @@ class AegisProcess:
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Replace its configuration file, as an editor would."""
+        fresh = self.path.with_suffix(".new")
+        fresh.write_text(yaml.safe_dump(dict(config), sort_keys=False))
+        fresh.replace(self.path)
+
+    def reload(self, config: Mapping[str, Any] | None = None, *, accepted: bool = True) -> dict[str, Any]:
+        """SIGHUP, with another file when one is given; returns the line that says what became of it."""
+        if config is not None:
+            self.write_config(config)
+        before = len(self._reloads())
+        self.signal(signal.SIGHUP)
+        line = eventually(lambda: self._reloads()[before:], "an answer to SIGHUP", within=10)[0]
+        assert (line["event"] == "reload") is accepted, line
+        return line
+
+    def _reloads(self) -> list[dict[str, Any]]:
+        return [line for line in self.log if line.get("event") in {"reload", "reload_failed"}]
 
     def wait(self, within: float = 10.0) -> int:
         code = self.process.wait(within)

@@ -1,0 +1,143 @@
+"""A restart under the same PID: the old image goes on as a child and drains, the parent becomes the new image.
+
+The listeners pass over open, so that no connection is refused. Knows no configuration and no HTTP.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Final
+
+import gevent
+import gevent.os
+import msgspec
+
+log = logging.getLogger(__name__)
+
+VARIABLE: Final = "AEGIS_HANDOVER"
+
+
+class Handed(msgspec.Struct, frozen=True, kw_only=True):
+    """What an image leaves to the next one, as descriptors and PIDs."""
+
+    listeners: dict[str, int] = {}  # name → descriptor of a listening socket
+    ready: int = -1  # a byte written here says that the new image serves; its end without one, that it failed
+    old: tuple[int, ...] = ()  # images that still drain; they are children of this process
+
+    def listener(self, name: str) -> socket.socket | None:
+        """The listening socket of that name."""
+        descriptor = self.listeners.get(name)
+        if descriptor is None:
+            return None
+        os.set_inheritable(descriptor, False)
+        listener = socket.socket(fileno=descriptor)
+        listener.setblocking(False)
+        return listener
+
+    def close_rest(self, *taken: str) -> None:
+        """Close the listeners that nobody has a use for any more; those in `taken` have one."""
+        for name, descriptor in self.listeners.items():
+            if name not in taken:
+                os.close(descriptor)
+
+    def say_ready(self) -> None:
+        """Tell the old image that it may stop accepting."""
+        if self.ready >= 0:
+            with contextlib.suppress(OSError):  # it was killed: nobody has to be told
+                os.write(self.ready, b"1")
+            os.close(self.ready)
+
+
+def received(environ: MutableMapping[str, str]) -> Handed:
+    """What the image before this one left; nothing at an ordinary start. Children of ours do not see it again."""
+    text = environ.pop(VARIABLE, "")
+    if not text:
+        return Handed()
+    handed = msgspec.json.decode(text, type=Handed)
+    if handed.ready >= 0:
+        os.set_inheritable(handed.ready, False)
+    return handed
+
+
+class Ready:
+    """The old image's end of the pipe."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def wait(self) -> bool:
+        """Wait until the new image serves; False when it ended without."""
+        gevent.os.make_nonblocking(self._descriptor)
+        try:
+            return bool(gevent.os.nb_read(self._descriptor, 1))
+        finally:
+            os.close(self._descriptor)
+
+
+def hand_over(listeners: Mapping[str, socket.socket], environ: Mapping[str, str], old: Iterable[int]) -> Ready:
+    """Fork and exec, with all signals held. Returns in the child alone, the old image, which goes on as it was.
+
+    Raises OSError when there is no new image to exec; then nothing has changed.
+    """
+    theirs, ours = os.pipe()
+    try:
+        child = gevent.os.fork()
+    except OSError:
+        os.close(theirs)
+        os.close(ours)
+        raise
+    if not child:
+        os.close(ours)
+        return Ready(theirs)
+    os.close(theirs)
+    handed = Handed(
+        listeners={name: sock.fileno() for name, sock in listeners.items()},
+        ready=ours,
+        old=(*old, child),
+    )
+    try:
+        for descriptor in (ours, *handed.listeners.values()):
+            os.set_inheritable(descriptor, True)
+        os.execve(sys.executable, command(), {**environ, VARIABLE: msgspec.json.encode(handed).decode()})  # noqa: S606 - our own program
+    except OSError:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(ours)
+        for descriptor in handed.listeners.values():
+            os.set_inheritable(descriptor, False)
+        raise
+
+
+def command() -> list[str]:
+    """How this program was started, to start it again as it is on disk now."""
+    return [sys.executable, *sys.orig_argv[1:]]
+
+
+class OldImages:
+    """The images that still drain, children of this process. `reap` runs as a job."""
+
+    def __init__(self, children: Iterable[int] = ()) -> None:
+        self.children = set(children)
+
+    def __repr__(self) -> str:
+        return f"<OldImages {sorted(self.children)}>"
+
+    def reap(self) -> None:
+        """Forget those that have ended, so that no zombie stays."""
+        for child in list(self.children):
+            try:
+                ended, status = os.waitpid(child, os.WNOHANG)
+            except ChildProcessError:  # the loop's own reaper was first
+                ended, status = child, 0
+            if ended:
+                self.children.discard(child)
+                log.info("the old image has ended", extra={"pid": child, "exit": os.waitstatus_to_exitcode(status)})
+
+    def left(self) -> int:
+        """How many have not ended yet."""
+        self.reap()
+        return len(self.children)

@@ -1,0 +1,148 @@
+"""SIGUSR2: a new image under the same PID, and nobody who is served notices."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from tests.support.aegis_process import AegisProcess, _family, config_for, run_aegis
+from tests.support.load import Load
+from tests.support.poll import eventually
+from tests.support.ports import free_port
+from tests.support.raw_client import RawClient
+from tests.support.scripted_backend import HELLO, ScriptedBackend, hold
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
+
+STARTED = "Aegis started"
+DRAINED = "the old image has drained"
+
+
+@pytest.fixture
+def backend():
+    with ScriptedBackend() as scripted:
+        yield scripted
+
+
+def restart(aegis, within=20.0):
+    eventually(lambda: STARTED in aegis.messages(), "the first start")
+    before = aegis.messages().count(STARTED)
+    aegis.signal(signal.SIGUSR2)
+    eventually(lambda: aegis.messages().count(STARTED) > before, "the new image", within)
+
+
+def test_three_restarts_in_a_row_under_load_fail_not_one_request(backend):
+    with AegisProcess(config_for([backend])) as aegis:
+        pid = aegis.process.pid
+        with Load(aegis.address, clients=8) as load:
+            for number in range(1, 4):
+                load.more()
+                restart(aegis)
+                eventually(lambda number=number: aegis.messages().count(DRAINED) == number, "the old image's end", 10)
+                load.more()
+        assert load.failures == []
+        assert load.answered > 1000
+        assert aegis.running
+        assert aegis.process.pid == pid
+        eventually(lambda: _family(pid) == [pid], "no child left, not even a zombie")
+        assert aegis.stop() == 0
+        assert aegis.messages()[-1] == "Aegis shutdown complete"
+        assert aegis.messages().count("Aegis shutdown complete") == 1
+    assert "Traceback" not in aegis.errors + "\n".join(aegis.lines)
+
+
+def test_a_request_in_flight_is_answered_by_the_old_image(backend):
+    release = Event()
+    backend.on("/held", hold(release, HELLO))
+    with AegisProcess(config_for([backend])) as aegis, RawClient(aegis.address, timeout=15) as client:
+        client.request("GET", "/held")
+        backend.wait_for("/held")
+        restart(aegis)
+        with RawClient(aegis.address) as other:
+            assert other.get("/new").status == 200
+        eventually(lambda: "stopping" in aegis.messages(), "the old image's drain")
+        release.set()
+        response = client.read_response()
+        assert (response.status, response.body) == (200, b"hello")
+        assert "close" in response.tokens("Connection")
+        assert aegis.stop() == 0
+
+
+def test_a_configuration_that_the_new_image_refuses_changes_nothing(backend):
+    with AegisProcess(config_for([backend])) as aegis:
+        aegis.path.write_text("server: {prot: 1}")
+        aegis.signal(signal.SIGUSR2)
+        line = eventually(
+            lambda: [one for one in aegis.log if "cannot take over" in one["message"]], "a refusal", within=20
+        )[0]
+        assert "did you mean port?" in line["error"]
+        with RawClient(aegis.address) as client:
+            assert client.get("/").status == 200
+        assert _family(aegis.process.pid) == [aegis.process.pid]
+        assert aegis.stop() == 0
+
+
+def test_what_needs_a_restart_is_in_force_after_one(backend):
+    config = config_for([backend])
+    with AegisProcess(config) as aegis:
+        host, port = aegis.address
+        other = config_for([backend])["server"]
+        config["server"] = {**config["server"], "host": other["host"], "port": other["port"]}
+        aegis.write_config(config)
+        restart(aegis)
+        with RawClient((other["host"], other["port"])) as client:
+            assert client.get("/").status == 200
+        eventually(lambda: DRAINED in aegis.messages(), "the old image's end", 10)
+        with pytest.raises(ConnectionRefusedError):
+            RawClient((host, port))
+        assert aegis.stop() == 0
+
+
+def test_a_stop_waits_for_the_old_image_too_and_a_signal_to_the_group_does_not_cut_it_off(backend):
+    release = Event()
+    backend.on("/held", hold(release, HELLO))
+    with AegisProcess(config_for([backend])) as aegis, RawClient(aegis.address, timeout=15) as client:
+        client.request("GET", "/held")
+        backend.wait_for("/held")
+        restart(aegis)
+        eventually(lambda: len(_family(aegis.process.pid)) == 2, "the old image beside the new one")
+        _, old = _family(aegis.process.pid)
+
+        os.kill(old, signal.SIGTERM)
+        aegis.signal(signal.SIGTERM)
+        gevent.sleep(0.5)
+        assert aegis.running
+        release.set()
+        assert client.read_response().status == 200
+        assert aegis.wait() == 0
+
+
+def test_a_signal_that_comes_while_the_image_is_replaced_is_not_lost(backend):
+    with AegisProcess(config_for([backend])) as aegis:
+        aegis.signal(signal.SIGUSR2)
+        eventually(lambda: "a new image takes over" in aegis.messages(), "the hand-over", 20)
+        assert aegis.stop(within=20) == 0
+        assert aegis.messages()[-1] == "Aegis shutdown complete"
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_the_admin_listener_passes_over_too(backend, tmp_path, kind):
+    host, port = free_port()
+    listen = f"{host}:{port}" if kind == "tcp" else f"unix:{tmp_path}/admin.sock"
+    with AegisProcess(config_for([backend], admin={"listen": listen, "allow_remote": True})) as aegis:
+
+        def ask():
+            done = run_aegis("status", "--connect", listen)
+            return done.returncode == 0  # ready
+
+        eventually(ask, "ready", 10)
+        restart(aegis)
+        eventually(ask, "ready again", 10)
+        eventually(lambda: DRAINED in aegis.messages(), "the old image's end", 10)
+        assert ask()
+        assert aegis.stop() == 0
+    assert not (tmp_path / "admin.sock").exists()

@@ -1,0 +1,244 @@
+"""Aegis under a service manager: what it tells systemd, sockets it is handed, and supervisord as it comes."""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+
+import gevent
+import pytest
+
+from tests.support.aegis_process import ROOT, AegisProcess, config_for, environment
+from tests.support.load import Load
+from tests.support.poll import eventually
+from tests.support.scripted_backend import ScriptedBackend
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture
+def backend():
+    with ScriptedBackend() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def manager(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "notify"))
+        sock.settimeout(20)
+        yield sock
+
+
+def told(manager, key):
+    """The next message that has the key."""
+    while True:
+        fields = dict(line.split("=", 1) for line in manager.recv(4096).decode().split("\n"))
+        if key in fields:
+            return fields
+
+
+def test_the_life_of_a_service_is_told_ready_reloading_restarting_stopping(backend, manager):
+    with AegisProcess(config_for([backend]), env={"NOTIFY_SOCKET": manager.getsockname()}) as aegis:
+        assert told(manager, "READY")["STATUS"] == "serving, 1 of 1 backends eligible"
+        for number in (signal.SIGHUP, signal.SIGUSR2):
+            aegis.signal(number)
+            assert int(told(manager, "RELOADING")["MONOTONIC_USEC"]) > 0
+            assert told(manager, "READY")["READY"] == "1"
+        aegis.signal(signal.SIGTERM)
+        assert told(manager, "STOPPING")["STATUS"] == "draining"
+        assert aegis.wait() == 0
+
+
+def test_an_invalid_reload_ends_with_ready_too_or_the_manager_would_wait_for_ever(backend, manager):
+    with AegisProcess(config_for([backend]), env={"NOTIFY_SOCKET": manager.getsockname()}) as aegis:
+        told(manager, "READY")
+        aegis.path.write_text("[")
+        aegis.reload(accepted=False)
+        told(manager, "RELOADING")
+        told(manager, "READY")
+
+
+def test_the_watchdog_hears_of_it_at_half_its_interval(backend, manager):
+    env = {"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "400000"}
+    with AegisProcess(config_for([backend]), env=env) as aegis:
+        told(manager, "WATCHDOG")
+        started = time.monotonic()
+        for _ in range(4):
+            told(manager, "WATCHDOG")
+        assert 0.6 < time.monotonic() - started < 1.2
+        aegis.signal(signal.SIGSTOP)  # a loop that hangs says nothing
+        gevent.sleep(0.1)
+        manager.settimeout(0.5)
+        drained = []
+        with contextlib.suppress(TimeoutError):
+            while len(drained) < 10:
+                drained.append(manager.recv(4096))
+        assert len(drained) < 5  # what was under way, and then nothing
+        aegis.signal(signal.SIGCONT)
+
+
+ACTIVATE = """
+import os, sys
+os.environ["LISTEN_PID"] = str(os.getpid())
+os.environ["LISTEN_FDS"] = "1"
+os.dup2(int(sys.argv[1]), 3)
+os.set_inheritable(3, True)
+os.execv(sys.executable, [sys.executable, "-m", "aegis", *sys.argv[2:]])
+"""
+
+
+def test_an_inherited_socket_is_the_listener_and_stays_it_over_a_restart(backend, tmp_path):
+    import yaml
+
+    path = tmp_path / "aegis.yml"
+    config = config_for([backend])
+    path.write_text(yaml.safe_dump(config))
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        address = listener.getsockname()
+        assert address != (config["server"]["host"], config["server"]["port"])
+        process = subprocess.Popen(
+            [sys.executable, "-c", ACTIVATE, str(listener.fileno()), "--config", str(path), "--headless"],
+            pass_fds=[listener.fileno()], env=environment(), cwd=ROOT,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            with Load(address, clients=2) as load:
+                load.more(50)
+                process.send_signal(signal.SIGUSR2)
+                with gevent.Timeout(20):
+                    while b"the old image has drained" not in process.stdout.readline():
+                        pass
+                load.more(50)
+            assert load.failures == []
+            process.terminate()
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+# the shipped files
+
+
+def test_the_systemd_unit_is_as_the_process_needs_it():
+    unit = configparser.ConfigParser(interpolation=None, strict=False)
+    unit.optionxform = str
+    unit.read(ROOT / "conf" / "aegis.service")
+    service = unit["Service"]
+    wanted = {
+        "Type": "notify", "ExecReload": "/bin/kill -HUP $MAINPID", "RestartPreventExitStatus": "2",
+        "TimeoutStopSec": "45", "RuntimeDirectory": "aegis", "DynamicUser": "yes", "ProtectSystem": "strict",
+        "NoNewPrivileges": "yes",
+    }  # fmt: skip
+    assert wanted.items() <= dict(service).items()
+    assert int(service["LimitNOFILE"]) >= 2 * 10_000 + 256
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_systemd_accepts_the_unit(tmp_path):
+    text = (ROOT / "conf" / "aegis.service").read_text()
+    program = shutil.which("true")
+    lines = [f"ExecStart={program}" if line.startswith("ExecStart=") else line for line in text.splitlines()]
+    unit = tmp_path / "aegis.service"
+    unit.write_text("\n".join(lines))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, timeout=60, check=False
+    )
+    complaints = [line for line in (done.stdout + done.stderr).splitlines() if "aegis.service" in line]
+    assert complaints == []
+
+
+@pytest.fixture
+def supervisor(backend, tmp_path):
+    """supervisord with the shipped program section, on a configuration and paths of the test."""
+    import yaml
+
+    pytest.importorskip("supervisor")
+    config = config_for([backend])
+    (tmp_path / "aegis.yml").write_text(yaml.safe_dump(config))
+    shipped = configparser.ConfigParser(interpolation=None)
+    shipped.read(ROOT / "conf" / "supervisord.conf")
+    section = dict(shipped["program:aegis"])
+    log = tmp_path / "aegis.log"
+    section |= {
+        "command": f"{sys.executable} -m aegis --config {tmp_path}/aegis.yml --headless",
+        "directory": str(ROOT), "stdout_logfile": str(log), "startsecs": "1",
+    }  # fmt: skip
+    section.pop("user", None)
+    program = "\n".join(f"{key}={value}" for key, value in section.items())
+    conf = tmp_path / "supervisord.conf"
+    conf.write_text(
+        textwrap.dedent(f"""\
+            [supervisord]
+            nodaemon=true
+            logfile={tmp_path}/supervisord.log
+            pidfile={tmp_path}/supervisord.pid
+            childlogdir={tmp_path}
+            [unix_http_server]
+            file={tmp_path}/supervisor.sock
+            [rpcinterface:supervisor]
+            supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+            [supervisorctl]
+            serverurl=unix://{tmp_path}/supervisor.sock
+            [program:aegis]
+            """)
+        + program
+    )
+    command = [sys.executable, "-W", "ignore", "-m"]
+    process = subprocess.Popen(
+        [*command, "supervisor.supervisord", "-c", str(conf)], env=environment(),
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    def control(*arguments):
+        done = subprocess.run(
+            [*command, "supervisor.supervisorctl", "-c", str(conf), *arguments],
+            capture_output=True, text=True, timeout=60, env=environment(), check=False,
+        )  # fmt: skip
+        return done.stdout
+
+    address = (config["server"]["host"], config["server"]["port"])
+    try:
+        eventually(lambda: "RUNNING" in control("status"), "aegis under supervisord", within=20)
+        yield address, control, log, conf
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def test_supervisord_starts_reloads_restarts_and_stops_it(supervisor, backend):
+    address, control, log, _ = supervisor
+    pid = int(control("pid", "aegis"))
+    with Load(address, clients=4) as load:
+        load.more(50)
+        control("signal", "HUP", "aegis")
+        eventually(lambda: "configuration reloaded" in log.read_text(), "a reload", 10)
+        control("signal", "USR2", "aegis")
+        eventually(lambda: "the old image has drained" in log.read_text(), "a restart under the same PID", 20)
+        load.more(50)
+    assert load.failures == []
+    assert int(control("pid", "aegis")) == pid
+    assert "stopped" in control("stop", "aegis")
+    assert "Aegis shutdown complete" in log.read_text().splitlines()[-1]
+    assert "STOPPED" in control("status")
+
+
+def test_supervisord_does_not_start_it_again_on_a_wrong_configuration(supervisor, backend):
+    _, control, log, conf = supervisor
+    control("stop", "aegis")
+    (conf.parent / "aegis.yml").write_text("server: {prot: 1}")
+    control("start", "aegis")
+    eventually(lambda: "did you mean port?" in log.read_text(), "the reason in the log", 10)
+    gevent.sleep(0.5)
+    assert "EXITED" in control("status") or "FATAL" in control("status")
