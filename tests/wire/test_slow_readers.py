@@ -10,6 +10,7 @@ import pytest
 from aegis.context import KEY
 from aegis.http1.response_head import ResponseHeads
 from tests.support.poll import eventually
+from tests.support.raw_client import RawClient
 
 STALL = 0.5
 PIECE = bytes(1 << 19)
@@ -78,7 +79,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Lengt
 
 
 def stalled(serve, **settings):
-    """(a client that asked until neither kernel held one answer more, and read none; its connection; the server)
+    """(a client that asked until no kernel held one answer more and read none, its connection, the server, answers)
 
     The answers are as the proxy hands on those that came in one piece with their head: the hot path.
     """
@@ -92,18 +93,18 @@ def stalled(serve, **settings):
     connect = serve(app, **settings)
     client = connect(receive_buffer=4096)
     (connection,) = eventually(lambda: connect.server.connections, "the connection")
-    for _ in range(100):
+    for total in range(1, 100):
         answered.clear()
         client.request("GET", "/")
         eventually(lambda: answered, "an answer")
         gevent.sleep(0.002)
         if connection.stream.pending:
-            return client, connection, connect.server
+            return client, connection, connect.server, total
     raise AssertionError("the kernel took all of it")
 
 
 def test_once_a_stalled_small_answer_is_out_the_idle_timeout_is_what_it_was(serve):
-    client, connection, _ = stalled(serve, write_timeout=STALL, idle_timeout=60.0)
+    client, connection, *_ = stalled(serve, write_timeout=STALL, idle_timeout=60.0)
     assert connection.stream.deadline - connection.stream.now() <= STALL
     until = time.monotonic() + 5
     while connection.stream.pending and time.monotonic() < until:
@@ -114,14 +115,14 @@ def test_once_a_stalled_small_answer_is_out_the_idle_timeout_is_what_it_was(serv
 
 
 def test_a_reader_of_small_answers_that_stalls_is_closed_in_time_whatever_the_idle_timeout(serve):
-    _, connection, server = stalled(serve, write_timeout=STALL, idle_timeout=60.0)
+    _, connection, server, _ = stalled(serve, write_timeout=STALL, idle_timeout=60.0)
     started = time.monotonic()
     eventually(lambda: connection not in server.connections, "its end", within=5)
     assert 0.9 * STALL <= time.monotonic() - started < 4 * STALL
 
 
 def test_an_idle_timeout_shorter_than_the_write_timeout_does_not_cut_a_small_answer(serve):
-    client, connection, server = stalled(serve, write_timeout=5.0, idle_timeout=0.3)
+    client, connection, server, _ = stalled(serve, write_timeout=5.0, idle_timeout=0.3)
     gevent.sleep(0.6)
     assert connection in server.connections
     until = time.monotonic() + 5
@@ -129,3 +130,17 @@ def test_an_idle_timeout_shorter_than_the_write_timeout_does_not_cut_a_small_ans
         client.receive(65_536)
     assert not connection.stream.pending
     eventually(lambda: connection not in server.connections, "the idle end", within=3)
+
+
+def test_connections_whose_answers_are_on_their_way_neither_give_way_nor_hide_those_that_are_idle(serve, monkeypatch):
+    """At max_connections the one idle longest is closed, however many nearer deadlines there are."""
+    monkeypatch.setattr("aegis.wire.server.VICTIMS", 1)
+    client, connection, server, answered = stalled(serve, write_timeout=5.0, idle_timeout=60.0, max_connections=2)
+    with RawClient(server.address) as idle:
+        assert idle.get("/").status == 200
+        with RawClient(server.address) as fresh:
+            assert fresh.get("/").status == 200
+            assert idle.ends_silently()
+            assert connection in server.connections
+            client.timeout = 2
+            assert [len(client.read_response().body) for _ in range(answered)] == [len(SMALL)] * answered
