@@ -37,6 +37,7 @@ HOP_BY_HOP = {
     *(b"trailers", b"transfer-encoding", b"upgrade"),
 }
 ALWAYS = {b"host", b"content-length", b"sec-websocket-key", b"sec-websocket-version"}
+OUR_UPGRADE = [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
 CLAIMS = {b"forwarded", b"x-real-ip", b"x-client-ip", b"true-client-ip", b"x-request-id"}
 
 
@@ -66,6 +67,8 @@ def aegis_request(raw: bytes, heads: RequestHeads, rng: Random) -> Read | None:
         return None
     _, toward = request_head(head[:end], heads)
     fields = [(name.lower(), value) for name, value in of_the_client(toward) if name.lower() != b"transfer-encoding"]
+    if fields[-2:] == OUR_UPGRADE and block.websocket and method == "GET":  # what makes it a handshake is set by us
+        del fields[-2:]
     return Read((method.encode(), target), fields, found[0], found[1] + len(raw) - len(head))
 
 

@@ -26,6 +26,18 @@ def test_seeds_are_read_without_a_finding(name):
         TARGETS[name](data)
 
 
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: example.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub65jZQ==\r\n\r\n"
+)
+AUTHORITY = b"CONNECT -a?b=c HTTP/1.1\r\nHost: a.test\r\n\r\n"
+
+
+@pytest.mark.parametrize("data", [HANDSHAKE, AUTHORITY])
+def test_what_the_fuzzer_found_once_is_read_the_same(data):
+    TARGETS["request"](data)
+
+
 @pytest.mark.parametrize("name", TARGETS)
 def test_mutations_of_seeds_are_read_without_a_finding(name):
     rng, start, pieces = Random(20_260_224), seeds(name), sorted(words())
