@@ -78,7 +78,7 @@ def _server(config: Config) -> Iterator[Fault]:
     for index, method in enumerate(server.allowed_methods):
         yield from _said(_check_method, method, f"server.allowed_methods[{index}]")
     if config.rate_limit.ipv6_prefix != _LIMITER_PREFIX and server.workers != 1:
-        words = "must be 64 with several workers, which are dealt clients by /64"
+        words = "must be 64 with several workers, which are dealt clients by /64; or set server.workers: 1"
         yield Fault("rate_limit.ipv6_prefix", words, ("server.workers",))
 
 
@@ -169,13 +169,14 @@ def _health_check(config: Config) -> Iterator[Fault]:
 def _rates(config: Config) -> Iterator[Fault]:
     rate, loop = config.rate_limit.requests_per_second, config.adaptive
     lowest, highest = plain(loop.min_rate), plain(loop.max_rate)
+    off = "" if loop.enabled else " (also while adaptive.enabled is false, so that it can be switched on)"
     if loop.min_rate > loop.max_rate:
         yield Fault("adaptive.min_rate", f"must be at most adaptive.max_rate ({highest})", ("adaptive.max_rate",))
     elif rate < loop.min_rate:
-        words = f"must be at least adaptive.min_rate ({lowest}); raise it or lower adaptive.min_rate"
+        words = f"must be at least adaptive.min_rate ({lowest}); raise it or lower adaptive.min_rate{off}"
         yield Fault("rate_limit.requests_per_second", words, ("adaptive.min_rate",))
     elif rate > loop.max_rate:
-        words = f"must be at most adaptive.max_rate ({highest}); lower it or raise adaptive.max_rate"
+        words = f"must be at most adaptive.max_rate ({highest}); lower it or raise adaptive.max_rate{off}"
         yield Fault("rate_limit.requests_per_second", words, ("adaptive.max_rate",))
 
 
