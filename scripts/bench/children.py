@@ -137,8 +137,16 @@ class Children:
         self.running: list[Child] = []
 
     def start(
-        self, name: str, command: Sequence[str], *, core: int, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        core: int,
+        environment: Mapping[str, str] | None = None,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int | None = None,
     ) -> Child:
+        """stdin and stdout: descriptors, where nothing and the child's log will not do."""
         log = self.workdir / f"{name}-{len(list(self.workdir.glob('*.log')))}.log"
         argv = ["taskset", "-c", str(core), *command]
         if shutil.which("setpriv"):  # so that nothing is left behind even when the benchmark itself is killed
@@ -146,9 +154,9 @@ class Children:
         with log.open("wb") as sink:
             process = subprocess.Popen(
                 argv,
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
+                stdin=stdin,
+                stdout=sink if stdout is None else stdout,
+                stderr=sink,
                 env={**os.environ, **(environment or {})},
                 start_new_session=True,  # Ctrl-C is ours alone: we stop the children in order
             )

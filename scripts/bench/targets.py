@@ -70,6 +70,9 @@ TARGETS: tuple[Target, ...] = (
     at_most("backends_300", "CPU 300 / 3", 1.05),
     at_most("tracked_ips", "CPU 65,536 / 1", 1.05),
     at_most("stalled", "CPU with / without", 1.05),
+    at_most("dashboard", "CPU with / without", 1.01),
+    at_most("dashboard", "CPU, terminal stalled / without", 1.05),
+    at_most("dashboard", "CPU, log pipe stuck / without", 1.05),
     at_most("cold_start", "seconds to first answer", 0.5),
 )
 

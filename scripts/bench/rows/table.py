@@ -1,11 +1,12 @@
 """All rows, in the order they run. A new row is a class beside this file and one more line here.
 
-Still to come: workers and dashboard.
+Still to come: workers.
 """
 
 from scripts.bench.backends import KILOBYTE
 from scripts.bench.rows.base import Row
 from scripts.bench.rows.cold_start import ColdStartRow
+from scripts.bench.rows.dashboard import DashboardRow
 from scripts.bench.rows.idle import IdleRow
 from scripts.bench.rows.load import DownloadRow, SmallRow, UploadRow
 from scripts.bench.rows.many_backends import ManyBackendsRow
@@ -35,6 +36,7 @@ ROWS: tuple[Row, ...] = (
     ManyBackendsRow(),
     TrackedIpsRow(),
     StalledRow(),
+    DashboardRow(),
     ColdStartRow(),
 )
 SHORT_ROWS = ("repeated", "browser", "unique")
