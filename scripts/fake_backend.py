@@ -29,7 +29,8 @@ from urllib.parse import parse_qsl
 
 import gevent
 from gevent.event import Event
-from gevent.pywsgi import WSGIServer
+from gevent.pool import Pool
+from gevent.pywsgi import WSGIHandler, WSGIServer
 
 Answer = Iterable[bytes]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
@@ -184,8 +185,18 @@ def without_body_for_head(app: FakeBackend) -> Callable[[dict[str, Any], StartRe
     return wrapped
 
 
+class Handler(WSGIHandler):
+    """Lets go of its client with the answer under way once the server stops, as a server behind a balancer should."""
+
+    def run_application(self) -> None:
+        self.close_connection |= self.server.closed
+        super().run_application()
+
+
 def serve(host: str, port: int, app: FakeBackend, *, log_requests: bool) -> WSGIServer:
-    server = WSGIServer((host, port), without_body_for_head(app), log="default" if log_requests else None)
+    log = "default" if log_requests else None
+    # With a pool of its own a stop waits for the answers under way; without one they would be reset.
+    server = WSGIServer((host, port), without_body_for_head(app), log=log, handler_class=Handler, spawn=Pool())
     server.start()
     # Accepted sockets inherit it. pywsgi sends head and body apart, and Nagle would hold the body back for 40 ms.
     server.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
