@@ -12,6 +12,7 @@ from scripts.bench.rows.load import DownloadRow, SmallRow, UploadRow
 from scripts.bench.rows.many_backends import ManyBackendsRow
 from scripts.bench.rows.memory import MemoryRow
 from scripts.bench.rows.p99 import P99Row
+from scripts.bench.rows.slow_backend import SlowBackendRow
 from scripts.bench.rows.stalled import StalledRow
 from scripts.bench.rows.tracked_ips import TrackedIpsRow
 
@@ -34,6 +35,7 @@ ROWS: tuple[Row, ...] = (
     IdleRow(),
     MemoryRow(),
     ManyBackendsRow(),
+    SlowBackendRow(),
     TrackedIpsRow(),
     StalledRow(),
     DashboardRow(),
