@@ -67,6 +67,10 @@ class Prober:
         elif state.healthy and state.share < FULL:
             self._warm(state, warmup.after_probe(state.share, passed=passed), error)
 
+    def retry_after(self) -> int:
+        """Whole seconds until a backend may be eligible again, as Retry-After wants them."""
+        return self._backends.retry_after(self.section.interval)
+
     def reconfigure(self, section: HealthCheck) -> None:
         """Other settings from the next probe on; what was counted stays."""
         self.section = section

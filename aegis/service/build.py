@@ -145,12 +145,10 @@ def build(config: Config, backends: Sequence[Backend]) -> Parts:
     adaptive = _adaptive_loop(config, states, limiter, events, recorder, counters)
     lateness: dict[str, float] = {}
     observer = Observer(config, Observed(states, limiter, adaptive, counters, writer, events, lateness))
-
-    def retry_after() -> int:
-        return states.retry_after(prober.section.interval)
-
     budget = Budget(config.retry, states.in_flight)
-    proxy = ProxyApp(policy_of(config.balancing, states), response_heads, timeouts, budget, retry_after=retry_after)
+    proxy = ProxyApp(
+        policy_of(config.balancing, states), response_heads, timeouts, budget, retry_after=prober.retry_after
+    )
 
     def rotate() -> None:
         request_heads.memo.rotate()

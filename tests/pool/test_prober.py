@@ -147,6 +147,16 @@ def test_successful_traffic_does_not_bring_back_what_the_probes_took_out(probed)
     assert not probed.a.eligible
 
 
+def test_retry_after_goes_by_the_interval_in_force(probed, clock):
+    probed.a_answers("-")
+    probed.prober.note(probed.backends.get("b"), FAILURE)
+    for _ in range(3):
+        probed.prober.note(probed.backends.get("b"), FAILURE)
+    assert probed.prober.retry_after() == 10
+    probed.prober.reconfigure(HealthCheck(interval=4))
+    assert probed.prober.retry_after() == 4
+
+
 def test_other_thresholds_hold_from_the_next_probe(probed):
     probed.a_answers("+")
     probed.prober.reconfigure(HealthCheck(unhealthy_threshold=1))
