@@ -25,14 +25,15 @@ many in a row costs a third."""
 class AccessLog:
     """WSGI layer: asks wire to be told when the exchange is over, and answers 500 when a layer below has a bug.
 
-    put takes finished lines and their number; count is told of every finished exchange and the seconds it took. Lines
-    are made in batches: `flush` makes those of the requests that are over.
+    put takes finished lines and their number; count is told of every finished exchange and the seconds it took. Both
+    happen in batches: `flush` does them for the requests that are over.
     """
 
     def __init__(self, app: WsgiApp, put: Put, count: Count, *, text: bool = False, enabled: bool = True) -> None:
         self.app = app
         self.put = put
         self.count = count
+        self.on_end = self.keep  # made once, not for each request
         self._finished: list[RequestContext] = []
         self.reconfigure(text=text, enabled=enabled)
 
@@ -41,9 +42,10 @@ class AccessLog:
 
     def reconfigure(self, *, text: bool, enabled: bool) -> None:
         """Go on with lines of this form, or with none."""
+        self.flush()
         self.encode: Callable[[list[AccessLine]], bytes] = as_text if text else as_json
         # Access lines are part of the normal course: at a level above INFO none is made, but all is counted.
-        self.on_end = self.keep if enabled else self.count_only
+        self.enabled = enabled
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes | memoryview]:
         """PEP 3333."""
@@ -61,24 +63,19 @@ class AccessLog:
             # Through the layers once more, by the door of every refusal, so that this answer has their fields too.
             return app(environ, partial(start_response, exc_info=sys.exc_info()))
 
-    def count_only(self, context: RequestContext) -> None:
-        """Count a finished request."""
-        self.count(context, monotonic() - context.started)
-
     def keep(self, context: RequestContext) -> None:
-        """Count a finished request, and keep it until the next batch of lines is made."""
-        now = context.ended = monotonic()
-        count = self.count  # called as a local: faster than a method kept in an attribute
-        count(context, now - context.started)
+        """Keep a finished request for the next batch."""
+        context.ended = monotonic()
         finished = self._finished
         finished.append(context)
         if len(finished) >= BATCH:
             self.flush()
 
     def flush(self) -> None:
-        """Make the lines of the requests that are over, and queue them."""
-        finished = self._finished
-        if finished:
+        """Count the requests that are over, make their lines, and queue those."""
+        finished, self._finished = self._finished, []
+        for context in finished:
+            self.count(context, context.ended - context.started)
+        if finished and self.enabled:
             wall = time() - monotonic()
             self.put(self.encode([access_line(context, wall) for context in finished]), len(finished))
-            finished.clear()

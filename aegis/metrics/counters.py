@@ -5,7 +5,7 @@ Names, labels and text formats are the exposition's business.
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from aegis.context import RequestContext
@@ -26,12 +26,20 @@ TUNNEL: Final = 101
 _SLOW: Final = frozenset({Reason.CLIENT_SLOW, Reason.BODY_TIMEOUT})
 
 
+def _nothing() -> None:
+    pass
+
+
 class Counters:
-    """`ended` is called once for every exchange and takes 0.3 µs; all else is rare, and bumped by whoever does it."""
+    """`ended` is called once for every exchange and takes 0.3 µs; all else is rare, and bumped by whoever does it.
+
+    before_read: called before anything about requests is told, so that whoever counts them in batches brings the rest.
+    """
 
     def __init__(self, methods: Iterable[str]) -> None:
-        self.durations = Histogram()
-        self.retries = 0
+        self.before_read: Callable[[], None] = _nothing
+        self._durations = Histogram()
+        self._retries = 0
         self.decisions = Counter[tuple[str, str]]()  # of the adaptive loop: (action, code)
         self.reloads = Counter[str](applied=0, failed=0)
         self.frames_skipped = 0  # of the dashboard
@@ -55,11 +63,11 @@ class Counters:
             self._cell(context.status, context.method, context.reason)[0] += 1
             if context.status == TUNNEL:
                 return  # it lasts as long as its sides like: no duration of a request
-        durations = self.durations
+        durations = self._durations
         durations.buckets[bisect_left(BOUNDS, seconds)] += 1
         durations.seconds += seconds
         if context.attempts > 1:
-            self.retries += context.attempts - 1
+            self._retries += context.attempts - 1
 
     def _cell(self, status: int, method: str, reason: str) -> list[int]:
         known = method if method in self._methods else OTHER
@@ -71,13 +79,27 @@ class Counters:
     # what was counted
 
     @property
+    def durations(self) -> Histogram:
+        """How long exchanges took, tunnels apart."""
+        self.before_read()
+        return self._durations
+
+    @property
+    def retries(self) -> int:
+        """Attempts after the first."""
+        self.before_read()
+        return self._retries
+
+    @property
     def requests(self) -> dict[Key, int]:
         """How often each combination was seen."""
+        self.before_read()
         return {key: cell[0] for key, cell in self._totals.items()}
 
     @property
     def total(self) -> int:
         """All requests."""
+        self.before_read()
         return sum(cell[0] for cell in self._totals.values())
 
     def statuses(self) -> dict[str, int]:

@@ -183,7 +183,7 @@ def build(config: Config, backends: Sequence[Backend]) -> Parts:
         prober=prober,
         repinner=repinner,
         deadlines=deadlines,
-        stack=build_stack(proxy.__call__, config, limiter, writer, counters.ended),
+        stack=build_stack(proxy.__call__, config, limiter, writer, counters),
         proxy=proxy,
         timeouts=timeouts,
         budget=budget,

@@ -4,8 +4,9 @@ from typing import Final
 
 from aegis.config.schema import Config
 from aegis.context import WsgiApp
-from aegis.logs.access import AccessLog, Count
+from aegis.logs.access import AccessLog
 from aegis.logs.writer import LogWriter
+from aegis.metrics.counters import Counters
 from aegis.ratelimit.layer import RateLimitLayer
 from aegis.ratelimit.limiter import Limiter
 from aegis.security.headers import SecurityHeaders
@@ -36,8 +37,8 @@ def _hosts(config: Config) -> HostWhitelist:
     return whitelist(config.server.allowed_hosts, [entry.host for entry in config.backends], config.server.host)
 
 
-def build_stack(app: WsgiApp, config: Config, limiter: Limiter, writer: LogWriter, count: Count) -> Stack:
-    """The app with every layer around it, innermost first. writer takes access lines; count, finished exchanges."""
+def build_stack(app: WsgiApp, config: Config, limiter: Limiter, writer: LogWriter, counters: Counters) -> Stack:
+    """The app with every layer around it, innermost first. writer takes access lines; counters, finished exchanges."""
     server = config.server
     # Layers are handed on as bound methods: the interpreter calls those without a C frame of their own, which every
     # greenlet switch below would have to copy away and back (4 % of the rate).
@@ -50,6 +51,6 @@ def build_stack(app: WsgiApp, config: Config, limiter: Limiter, writer: LogWrite
     # Outermost: sees every request and every failure below.
     logging = config.logging
     enabled = logging.level in ACCESS_LEVELS
-    access = AccessLog(app, writer.put, count, text=logging.format == "text", enabled=enabled)
-    writer.before_flush = access.flush
+    access = AccessLog(app, writer.put, counters.ended, text=logging.format == "text", enabled=enabled)
+    writer.before_flush = counters.before_read = access.flush
     return Stack(access.__call__, access, validation)

@@ -18,6 +18,7 @@ from gevent.event import Event
 from aegis.config.load import load_text
 from aegis.context import KEY
 from aegis.http1.request_head import RequestHeads
+from aegis.metrics.counters import Counters
 from aegis.net.deadlines import Deadlines
 from aegis.proxy.app import refuse
 from aegis.ratelimit.limiter import Limiter
@@ -319,7 +320,7 @@ class InProcess:
     def __init__(self, app):
         self.sink = LineSink()
         config = load_text("backends: [{url: 'http://10.0.0.5', weight: 1}]", "aegis.yml", {})
-        stack = build_stack(app, config, Limiter(config.rate_limit, monotonic), self.sink, lambda *_: None)
+        stack = build_stack(app, config, Limiter(config.rate_limit, monotonic), self.sink, Counters(())).application
         listener = open_listener(loopback_host(), 0)
         settings = WireSettings(5, 5, 5, 8192, LIMIT, 10)
         self.server = Server(listener, stack, settings, Deadlines(), RequestHeads())

@@ -124,6 +124,7 @@ def test_a_level_above_info_makes_no_access_lines_but_all_is_counted(enabled, li
     before = monotonic()
     context.started = before - 1
     context.on_end(context)
+    layer.flush()
     ((who, seconds),) = counted
     assert who is context
     assert 1 <= seconds <= monotonic() - before + 1

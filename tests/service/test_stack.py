@@ -42,7 +42,7 @@ class Served:
         self.listener = open_listener(loopback_host(), 0)
         limiter = Limiter(config.rate_limit, monotonic)
         self.counters = Counters(config.server.allowed_methods)
-        stack = build_stack(app, config, limiter, self.sink, self.counters.ended).application
+        stack = build_stack(app, config, limiter, self.sink, self.counters).application
         self.server = Server(self.listener, stack, replace(settings), Deadlines(), RequestHeads())
         self.server.start()
         self.client = RawClient(self.listener.getsockname())
