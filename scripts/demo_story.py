@@ -36,7 +36,7 @@ FAILING = Scene(
 DEAD = Scene(
     "3",
     "dead",
-    "app-3 was killed. Clients get no error: a refused connect moves on. After two failed probes it is DOWN.",
+    "app-3 was killed. What was in flight there fails; a refused connect moves on. After two failed probes it is DOWN.",
 )
 BY_KEY = {scene.key: scene for scene in (RECOVERED, SLOW, FAILING, DEAD)}
 

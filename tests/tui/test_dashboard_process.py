@@ -61,7 +61,7 @@ def restored(terminal):
 
 
 def test_dashboard_appears_with_all_panels_and_repaints(start, backend):
-    aegis = start()
+    aegis = start(size=(120, 30))  # wide enough for the whole of a backend's name
     shown = aegis.shows("EVENTS")
     for words in ("SERVING", "BACKEND", backend.name, "LIMIT", "CLOSED", "q quit"):
         assert words in shown
