@@ -44,7 +44,12 @@ def prepare(name: str) -> Path:
 def run(name: str, seconds: int) -> str:
     """Fuzz one target in a child; a line of what came of it."""
     folder = prepare(name)
-    limits = [f"-max_total_time={seconds}", f"-timeout={SLOWEST}", f"-max_len={LARGEST.get(name, 2048)}"]
+    limits = [
+        f"-max_total_time={seconds}",
+        f"-timeout={SLOWEST}",
+        f"-report_slow_units={SLOWEST}",
+        f"-max_len={LARGEST.get(name, 2048)}",
+    ]
     files = [f"-dict={CORPUS / 'words'}", f"-artifact_prefix={CORPUS}/{name}-", str(folder)]
     command = [sys.executable, "-m", "scripts.fuzz", name, *limits, "-print_final_stats=1", *files]
     with (CORPUS / f"{name}.log").open("wb") as log:
