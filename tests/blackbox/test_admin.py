@@ -10,11 +10,12 @@ import sys
 
 import gevent
 import pytest
+import yaml
 from gevent.event import Event
 
-from aegis.admin.client import AdminClient
+from aegis.admin.client import AdminClient, UnreachableError
 from tests.admin.exposed import CONTRACT, OPENMETRICS, parsed, value
-from tests.support.aegis_process import ROOT, AegisProcess, config_for, environment, run_aegis
+from tests.support.aegis_process import ROOT, AegisProcess, config_for, environment, refuses, run_aegis
 from tests.support.poll import eventually
 from tests.support.ports import free_port
 from tests.support.raw_client import AbortedError, RawClient
@@ -39,6 +40,14 @@ def listen(path):
     return f"unix:{path}"
 
 
+def is_ready(listen):
+    """Whether the program there says it is; the listener opens a moment after the port."""
+    try:
+        return AdminClient(listen).snapshot().ready
+    except UnreachableError:
+        return False
+
+
 @pytest.fixture
 def start(backend, listen):
     """`start(**sections)`: the program with its admin listener, listening and probed."""
@@ -48,7 +57,7 @@ def start(backend, listen):
         config = config_for([backend], admin=admin_section or {"listen": listen}, **sections)
         running.append(AegisProcess(config).__enter__())
         if ready:
-            eventually(lambda: AdminClient(listen).snapshot().ready, "ready")
+            eventually(lambda: is_ready(listen), "ready")
         return running[-1]
 
     yield start
@@ -70,6 +79,7 @@ def scraped(backend):
     address = free_port()
     config = config_for([backend], admin={"listen": "{}:{}".format(*address)}, server={"read_timeout": "300ms"})
     with AegisProcess(config) as aegis:
+        eventually(lambda: not refuses(address), "the admin listener")
         yield aegis, address
         assert aegis.stop() == 0
     assert not [record for record in aegis.log if record["level"] == "ERROR"]
@@ -147,6 +157,7 @@ def test_requests_are_counted_when_access_lines_are_off(backend):
     with AegisProcess(config) as aegis:
         with RawClient(aegis.address) as client:
             client.get("/")
+        eventually(lambda: not refuses(address), "the admin listener")
         assert value(metrics_at(address), "aegis_requests_total", code="200", method="GET", reason="ok") == 1
         assert aegis.stop() == 0
     assert aegis.access_lines() == []
@@ -204,12 +215,15 @@ def test_a_living_socket_is_exit_2_naming_file_line_key_and_value(start, listen,
     assert aegis.stop() == 0
 
 
-def test_an_admin_port_that_is_taken_is_exit_1_naming_the_key(backend):
+def test_an_admin_port_that_is_taken_is_exit_1_naming_the_key(backend, tmp_path):
     address = free_port()
+    file = tmp_path / "taken.yml"
+    file.write_text(yaml.safe_dump(config_for([backend], admin={"listen": "{}:{}".format(*address)})))
     with socket.create_server(address):
-        config = config_for([backend], admin={"listen": "{}:{}".format(*address)})
-        with pytest.raises(AssertionError, match=r"exit 1 at start:\naegis: cannot start: admin\.listen cannot be"):
-            AegisProcess(config).__enter__()
+        done = run_aegis("-c", str(file), "--headless")
+    assert done.returncode == 1
+    assert done.stderr.startswith("aegis: cannot start: admin.listen cannot be {}:{}: ".format(*address))
+    assert "in use" in done.stderr
 
 
 def test_the_main_port_that_is_taken_leaves_no_admin_socket_behind(backend, listen, path):
@@ -239,6 +253,7 @@ def test_readiness_fails_while_draining_and_liveness_does_not(start, backend, li
 def test_health_listen_serves_live_ready_and_metrics_only(start):
     host, port = free_port()
     start(ready=False, admin_section={"health_listen": f"{host}:{port}"})
+    eventually(lambda: not refuses((host, port)), "the health listener")
     with RawClient((host, port)) as client:
         statuses = {path: client.get(path).status for path in ("/livez", "/metrics", "/snapshot", "/events", "/stacks")}
         assert statuses == {"/livez": 200, "/metrics": 200, "/snapshot": 404, "/events": 404, "/stacks": 404}
