@@ -51,14 +51,28 @@ class Lifo:
 class _BackendPool:
     """What the pools of both schemes share."""
 
+    # Slots beside urllib3's attributes: with 300 backends each look into an instance's dict is a miss in the cache.
+    __slots__ = ("dial_settings", "idle_timeout", "most_parked", "places", "taken")
+
     dial_settings: DialSettings
     idle_timeout: float
     most_parked: int
     places: list[Connection | None]
     """What the pool's queue holds."""
+    taken: int
+    """Connections handed out so far: urllib3's num_requests."""
+
     pool: Any
-    num_requests: int
     num_connections: int
+
+    @property
+    def num_requests(self) -> int:
+        """As urllib3 counts: requests that got a connection from this pool."""
+        return self.taken
+
+    @num_requests.setter
+    def num_requests(self, count: int) -> None:
+        self.taken = count  # urllib3's constructor sets it
 
     def take(self) -> Connection:
         """A parked connection, or a new one that is not connected yet."""
@@ -67,13 +81,13 @@ class _BackendPool:
         connection = places.pop() if places else None
         if connection is None:
             return self.take_fresh()
-        self.num_requests += 1
+        self.taken += 1
         connection.stream.on_event = None  # type: ignore[union-attr]  # what is parked has a stream
         return connection
 
     def take_fresh(self) -> Connection:
         """A connection that is not connected yet, whatever is parked."""
-        self.num_requests += 1
+        self.taken += 1
         connection: Connection = self._new_conn()  # type: ignore[attr-defined]
         connection.dial_settings = self.dial_settings
         connection.on_idle_event = partial(self.drop, connection)
@@ -82,7 +96,7 @@ class _BackendPool:
     def open_apart(self) -> Connection:
         """A connection of nobody's request, such as a probe's: neither counted nor ever parked. Raises BackendError."""
         connection: Connection = self._new_conn()  # type: ignore[attr-defined]
-        self.num_connections -= 1
+        self.num_connections -= 1  # type: ignore[misc]  # it lies in urllib3's own instance dict
         connection.dial_settings = self.dial_settings
         try:
             connection.open()
