@@ -31,12 +31,17 @@ class ProbeFailedError(Exception):
     """The words say why, for people."""
 
 
+class _TooLateError(Exception):
+    """Our own timer went off."""
+
+
 def probe(backend: "Backend", connections: "BackendPool", section: HealthCheck) -> None:
     """One probe. Raises ProbeFailedError; never takes longer than `timeout`."""
-    late = ProbeFailedError(f"no whole answer to GET {section.path} within {section.timeout}")
     try:
-        with gevent.Timeout(section.timeout, late):
+        with gevent.Timeout(section.timeout, _TooLateError):
             _ask(backend, connections, section)
+    except _TooLateError:
+        raise ProbeFailedError(f"no whole answer to GET {section.path} within {section.timeout}") from None
     except BackendError as error:
         reason = getattr(error.__cause__, "strerror", None) or error.detail
         raise ProbeFailedError(f"cannot connect to {backend.host}:{backend.port}: {reason}") from error

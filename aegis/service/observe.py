@@ -6,7 +6,7 @@ Runs as a job. Changes nothing of what it looks at.
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, time
 from typing import Final
@@ -17,6 +17,7 @@ from aegis.logs.writer import LogWriter
 from aegis.metrics.counters import Counters
 from aegis.metrics.snapshot import Board, Snapshot
 from aegis.metrics.window import Percentiles
+from aegis.pool.backend import BackendState
 from aegis.pool.backends import Backends
 from aegis.ratelimit.limiter import Limiter
 from aegis.ratelimit.ticks import AdaptiveLoop
@@ -32,6 +33,9 @@ HISTORY: Final = 60
 SECOND: Final = 1.0
 SLICE: Final = 20
 """Backends whose percentiles are computed in one go: 2 ms at 1,000 samples each, in which no request is served."""
+
+RENEWED: Final = 32
+"""Backends whose percentiles are renewed a second: sorting 1,000 samples takes 80 µs, of 300 backends 2 % of a core."""
 
 QUIET: Final = 10.0
 """Seconds between two events that say the same of an overload."""
@@ -73,6 +77,7 @@ class Observer:
         self._rps = 0.0
         self._rps_history: deque[float] = deque(maxlen=HISTORY)
         self._seen = {state.backend.name: Seen() for state in parts.backends}
+        self._renewed = 0  # where the next turn of `_renew` begins
         self._requests = self._evictions = self._pauses = self._dropped = 0
         self._said: dict[Kind, float] = {}
         self.board = Board(self.collect())
@@ -147,16 +152,24 @@ class Observer:
         self._rps = (requests - self._requests) / (now - self._looked)
         self._requests, self._looked = requests, now
         self._rps_history.append(self._rps)
-        names = set()
-        for number, state in enumerate(self.parts.backends.states):
+        states = self.parts.backends.states
+        self._renew(states, now, pause)
+        for state in states:
+            seen = self._of(state.backend.name)
+            seen.history.append(seen.latency.p95_ms or 0.0)
+        for name in self._seen.keys() - {state.backend.name for state in states}:
+            del self._seen[name]
+
+    def _renew(self, states: Sequence[BackendState], now: float, pause: Callable[[], object] | None) -> None:
+        """New percentiles, of some backends in turn where there are too many to sort all samples each second."""
+        count = len(states)
+        first = self._renewed % count if count else 0
+        for number in range(min(count, RENEWED)):
             if pause is not None and number % SLICE == SLICE - 1:
                 pause()
-            names.add(state.backend.name)
-            seen = self._of(state.backend.name)
-            seen.latency = state.window.percentiles(now)
-            seen.history.append(seen.latency.p95_ms or 0.0)
-        for name in self._seen.keys() - names:
-            del self._seen[name]
+            state = states[(first + number) % count]
+            self._of(state.backend.name).latency = state.window.percentiles(now)
+        self._renewed = first + RENEWED
 
     # what no part can tell by itself
 

@@ -57,9 +57,15 @@ def test_percentiles_are_those_of_the_window_and_their_history_is_of_p95(watched
 def test_others_may_run_while_many_percentiles_are_computed():
     entries = "".join(f'  - {{url: "http://10.0.1.{number}:80", weight: 1}}\n' for number in range(1, 101))
     watched, pauses = Watched("backends:\n" + entries), []
-    watched.clock.advance(1)
-    watched.observer.tick(lambda: pauses.append(1))
-    assert len(pauses) == 5
+    for state in watched.parts.backends:
+        state.window.record(5.0, watched.clock())
+    renewed = []
+    for _ in range(4):
+        watched.clock.advance(1)
+        watched.observer.tick(lambda: pauses.append(1))
+        renewed.append(sum(view.samples for view in watched.observer.board.latest().backends))
+    assert len(pauses) == 4  # one in each second's turn of 32
+    assert renewed == [32, 64, 96, 100]  # all backends have their turn
 
 
 def test_counts_of_requests_are_live_and_in_every_form(watched):
