@@ -174,7 +174,7 @@ def completion(shell: str) -> None:
 
 def _run(path: str, backends: tuple[str, ...], log_level: str | None, *, headless: bool) -> int:
     from aegis.process import signals
-    from aegis.service import admin, build, lifecycle
+    from aegis.service import admin, build, lifecycle, limits, several
     from aegis.service.source import CommandLine, File
 
     source = CommandLine(backends, log_level) if backends else File(path, log_level)
@@ -183,6 +183,8 @@ def _run(path: str, backends: tuple[str, ...], log_level: str | None, *, headles
         click.echo(f"aegis: --backend opens {', '.join(source.networks)}", err=True)
     signals.hold()  # before there is a thread
     try:
+        if limits.count_of(config) > 1:
+            return several.Several(source, config, vetted, headless=headless).run()
         parts = build.build(config, vetted)
         return lifecycle.Service(parts, source, headless=headless).run()
     except admin.AdminListenError as error:

@@ -107,6 +107,12 @@ class AdminListener:
                     file.unlink()
 
 
+def open_socket(text: str) -> socket.socket:
+    """The listening socket of an admin address. Raises OSError."""
+    address = parse_listen(text)
+    return open_unix(address.path) if address.path else open_listener(_numeric(address), address.port)
+
+
 def _numeric(address: ListenAddress) -> str:
     return "127.0.0.1" if address.host == "localhost" else address.host
 

@@ -34,12 +34,17 @@ def load_file(path: str, environ: Mapping[str, str], further: Rule = no_more) ->
 
     further: a rule that is asked once the file is right in itself, for what only a look outside can tell.
     """
+    return load_text(read_text(path), path, environ, further)
+
+
+def read_text(path: str) -> str:
+    """What is in the file; ConfigErrors for one that cannot be read."""
     try:
         with Path(path).open("rb") as file:
             raw = file.read(_LARGEST_FILE + 1)
         if len(raw) > _LARGEST_FILE:
             raise _refused(path, 0, "is larger than 1 MiB, which no configuration is")
-        return load_text(raw.decode("utf-8-sig"), path, environ, further)
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise _refused(path, line, "is not UTF-8 text; save it as UTF-8") from None

@@ -4,10 +4,7 @@ from typing import Final
 
 from aegis.config.schema import Config
 
-NOT_BUILT: Final[tuple[str, ...]] = (
-    "server.workers",
-    "server.steering",
-)
+NOT_BUILT: Final[tuple[str, ...]] = ()
 
 
 def unbuilt_in(config: Config) -> list[str]:

@@ -76,6 +76,13 @@ class Counters:
             self._cells[status, method, reason] = cell
         return cell
 
+    def absorb(self, requests: Iterable[tuple[int, str, str, int]], durations: Histogram, retries: int) -> None:
+        """Count what other counters counted: (status, method, reason, how often), and so on."""
+        for status, method, reason, count in requests:
+            self._totals.setdefault((status, method, reason), [0])[0] += count
+        self._durations.add(durations)
+        self._retries += retries
+
     # what was counted
 
     @property

@@ -23,6 +23,11 @@ class Histogram:
     def __repr__(self) -> str:
         return f"<Histogram {sum(self.buckets)} samples, {self.seconds:.3f} s>"
 
+    def add(self, other: "Histogram") -> None:
+        """Count what another one counted."""
+        self.buckets = [mine + theirs for mine, theirs in zip(self.buckets, other.buckets, strict=True)]
+        self.seconds += other.seconds
+
     @property
     def cumulative(self) -> list[int]:
         """How many samples did not exceed each bound; the last one is all of them."""

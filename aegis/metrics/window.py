@@ -96,6 +96,32 @@ class LatencyWindow:
         first = bisect_left(stamps, now - self._span)
         return _from(self._values, self._filed % self._size)[first:].tolist()
 
+    def newest(self, count: int) -> list[float]:
+        """The last `count` samples in milliseconds, or as many as there are, the oldest first."""
+        self._file()
+        held = min(count, self._filed, self._size)
+        return _from(self._values, self._filed % self._size)[self._size - held :]
+
+    def absorb(self, samples: list[float], total: int, histogram: Histogram, now: float) -> None:
+        """Take over what another window recorded: its last samples, how many there were in all, and their histogram."""
+        self._file()
+        size, samples = self._size, samples[-self._size :]
+        self._skip(total - len(samples))
+        for latency_ms in samples:
+            place = self._filed % size
+            self._values[place], self._stamps[place] = latency_ms, now
+            self._filed += 1
+        self._histogram.add(histogram)
+
+    def _skip(self, count: int) -> None:
+        """Count samples of which nothing else is known; the ring turns, so that the next place stays the oldest."""
+        if count:
+            start, size = self._filed % self._size, self._size
+            values, stamps = _from(self._values, start), _from(self._stamps, start)
+            self._filed += count
+            turn = size - self._filed % size
+            self._values, self._stamps = _from(values, turn), _from(stamps, turn)
+
     def percentiles(self, now: float) -> Percentiles:
         """P50, P95 and P99 of what `latencies` gives: 80 µs for 1,000 samples."""
         ordered = sorted(self.latencies(now))

@@ -38,6 +38,10 @@ class Backend:
         return self.name, self.scheme, self.host, self.port
 
 
+class NotAdmittedError(Exception):
+    """The breaker gave no permit: pick again."""
+
+
 class Watching(Protocol):
     """Whoever keeps count of what is eligible."""
 
@@ -169,8 +173,9 @@ class BackendState:
 
     def _admit(self) -> int:
         permit = self.breaker.admit()
-        if permit is None:
-            raise AssertionError(f"picked without being eligible: {self!r}")
+        if permit is None:  # another process took the last one since this backend was picked
+            self._changed()
+            raise NotAdmittedError(self.backend.name)
         if not self.breaker.admits:
             self._changed()  # that was the last place of half-open
         return permit

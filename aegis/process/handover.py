@@ -9,12 +9,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Final
 
 import gevent
 import gevent.os
 import msgspec
+from gevent import monkey
 
 log = logging.getLogger(__name__)
 
@@ -94,22 +95,41 @@ def hand_over(listeners: Mapping[str, socket.socket], environ: Mapping[str, str]
         os.close(ours)
         return Ready(theirs)
     os.close(theirs)
-    handed = Handed(
-        listeners={name: sock.fileno() for name, sock in listeners.items()},
-        ready=ours,
-        old=(*old, child),
-    )
     try:
-        for descriptor in (ours, *handed.listeners.values()):
-            os.set_inheritable(descriptor, True)
-        os.execve(sys.executable, command(), {**environ, VARIABLE: msgspec.json.encode(handed).decode()})  # noqa: S606 - our own program
+        replace(listeners, environ, (*old, child), ready=ours)
     except OSError:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         os.close(ours)
-        for descriptor in handed.listeners.values():
+        raise
+    raise AssertionError("an exec returned")
+
+
+def replace(
+    listeners: Mapping[str, socket.socket], environ: Mapping[str, str], old: Iterable[int], *, ready: int = -1
+) -> None:
+    """Become the program as it is on disk now. Returns never; raises OSError when there is none."""
+    descriptors = {name: sock.fileno() for name, sock in listeners.items()}
+    handed = Handed(listeners=descriptors, ready=ready, old=tuple(old))
+    inherited = [*descriptors.values(), *([ready] if ready >= 0 else [])]
+    try:
+        for descriptor in inherited:
+            os.set_inheritable(descriptor, True)
+        os.execve(sys.executable, command(), {**environ, VARIABLE: msgspec.json.encode(handed).decode()})  # noqa: S606 - our own program
+    except OSError:
+        for descriptor in inherited:
             os.set_inheritable(descriptor, False)
         raise
+
+
+def spawn(command: Sequence[str]) -> int:
+    """Start a program without a loop that would watch it; returns its PID. It inherits stderr alone."""
+    nothing = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+    ]
+    start = monkey.get_original("os", "posix_spawn")
+    return int(start(command[0], command, os.environ, file_actions=nothing))
 
 
 def command() -> list[str]:

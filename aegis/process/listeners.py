@@ -52,3 +52,19 @@ def from_manager(environ: MutableMapping[str, str]) -> socket.socket | None:
     listener = socket.socket(fileno=FIRST)
     make_listening(listener)
     return listener
+
+
+def open_group(host: str, port: int, count: int) -> list[socket.socket]:
+    """Listeners at one address among which the kernel deals out connections, in the order of their workers.
+
+    None of them may be closed while others live: the kernel would renumber the rest. Raises OSError.
+    """
+    listeners: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            listeners.append(open_listener(host, port, shared=True))  # noqa: PERF401 - those that are open get closed
+    except OSError:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from aegis.context import KEY, Environ, RequestContext, StartResponse
 from aegis.http1.response_head import SWITCHING
+from aegis.pool.backend import NotAdmittedError
 from aegis.pool.breaker import FIRST_FAILURE
 from aegis.proxy.attempt import Timeouts, attempt
 from aegis.proxy.body import ResponseBody, at_hand
@@ -65,8 +66,14 @@ class ProxyApp:
             raise BackendError(Reason.NO_BACKEND, "no backend is eligible")
         while True:
             context.backend = state.backend
+            try:
+                connection = state.take(fresh)
+            except NotAdmittedError:
+                state = self.policy.pick()
+                if state is None:
+                    raise BackendError(Reason.NO_BACKEND, "no backend is eligible") from None
+                continue
             context.attempts += 1
-            connection = state.take(fresh)
             try:
                 head, rest = attempt(context, connection, request, piece, self.heads, self.timeouts)
                 start_response(head.status_text, head)

@@ -9,9 +9,11 @@ from typing import Self
 import gevent
 
 from aegis.admin.app import AdminApp, Sources
-from aegis.admin.listener import AdminListener
+from aegis.admin.listener import AdminListener, open_socket
 from aegis.admin.stacks import all_stacks
+from aegis.config.schema import Admin
 from aegis.control import Control
+from aegis.process.handover import Handed
 from aegis.service.build import Parts
 
 
@@ -43,7 +45,7 @@ class AdminListeners:
         for key, listener in self._listeners.items():
             self._closing.callback(listener.close)
             try:
-                listener.open(self._handed.listener(_name(key, listener)))
+                listener.open(self._handed.listener(_name(key, listener.text)))
             except OSError as error:
                 self._closing.close()
                 raise AdminListenError(f"admin.{key} cannot be {listener.text}: {error}") from error
@@ -59,7 +61,9 @@ class AdminListeners:
 
     def sockets(self) -> dict[str, socket.socket]:
         """What a new image takes over, by name."""
-        return {_name(key, each): each.listener for key, each in self._listeners.items() if each.listener is not None}
+        return {
+            _name(key, each.text): each.listener for key, each in self._listeners.items() if each.listener is not None
+        }
 
     def leave(self) -> None:
         """Close, but leave the addresses to the image that has taken over."""
@@ -72,8 +76,24 @@ class AdminListeners:
             listener.start()
 
 
-def _name(key: str, listener: AdminListener) -> str:
-    return f"admin.{key} at {listener.text}"
+def _name(key: str, text: str) -> str:
+    return f"admin.{key} at {text}"
+
+
+def open_sockets(section: Admin, handed: Handed) -> dict[str, socket.socket]:
+    """The sockets alone, by the names under which they are handed on. Raises AdminListenError; none is open then."""
+    found: dict[str, socket.socket] = {}
+    for key in ("listen", "health_listen"):
+        text = getattr(section, key)
+        if not text:
+            continue
+        try:
+            found[_name(key, text)] = handed.listener(_name(key, text)) or open_socket(text)
+        except OSError as error:
+            for sock in found.values():
+                sock.close()
+            raise AdminListenError(f"admin.{key} cannot be {text}: {error}") from error
+    return found
 
 
 def _metrics_of(parts: Parts) -> Callable[[str], tuple[str, bytes]]:

@@ -11,7 +11,7 @@ from gevent.threadpool import ThreadPool
 
 from aegis.background import Background, Job
 from aegis.config.check import Fault, is_own_listener
-from aegis.config.schema import BackendEntry, Config, Transport
+from aegis.config.schema import BackendEntry, CircuitBreaker, Config, Transport
 from aegis.events import Events, Kind
 from aegis.http1.request_head import RequestHeads
 from aegis.http1.response_head import ResponseHeads
@@ -43,6 +43,9 @@ from aegis.transport.connection_pool import open_pool
 from aegis.transport.resolver import Address, Resolve, VettingError, system_resolve, vet
 from aegis.wire.server import WireSettings
 
+MakeBreaker = Callable[[str, CircuitBreaker], Breaker]
+"""(a backend's name, its section) → its breaker."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -68,6 +71,7 @@ class Parts:
     observer: Observer
     handed: Handed
     old_images: OldImages
+    make_breaker: MakeBreaker
     jobs: Callable[[Config], tuple[Job, ...]]
     background: Background
     notifier: Notifier
@@ -128,13 +132,26 @@ def look_up_by(config: Config, resolve: Resolve = system_resolve) -> LookUp:
     return look_up
 
 
-def build(config: Config, backends: Sequence[Backend]) -> Parts:
-    """The parts, wired. backends: vetted."""
+def own_breaker(name: str, section: CircuitBreaker) -> Breaker:
+    """The breaker of a process that shares it with none."""
+    del name
+    return Breaker(section)
+
+
+def build(
+    config: Config,
+    backends: Sequence[Backend],
+    *,
+    handed: Handed | None = None,
+    events: Events | None = None,
+    make_breaker: MakeBreaker = own_breaker,
+) -> Parts:
+    """The parts, wired. backends: vetted. handed, events, make_breaker: with several processes, what they share."""
     deadlines = Deadlines()
     request_heads, response_heads = RequestHeads(), ResponseHeads()
     writer = LogWriter(_log_descriptor(config), ThreadPool(1))
-    events = Events()
-    states = Backends([make_state(backend, config, deadlines) for backend in backends], events)
+    events = Events() if events is None else events
+    states = Backends([make_state(backend, config, deadlines, make_breaker) for backend in backends], events)
     prober = Prober(states, config.health_check, events)
     dns = ThreadPool(AT_ONCE)  # its own: stuck look-ups would delay whatever else runs in the loop's shared pool.
     repinner = Repinner(states, look_up_by(config), dns.spawn, events)
@@ -154,7 +171,7 @@ def build(config: Config, backends: Sequence[Backend]) -> Parts:
         request_heads.memo.rotate()
         response_heads.memo.rotate()
 
-    handed = received(os.environ)
+    handed = received(os.environ) if handed is None else handed
     old_images = OldImages(handed.old)
     notifier = Notifier(os.environ)
     status = partial(_status, states)
@@ -198,6 +215,7 @@ def build(config: Config, backends: Sequence[Backend]) -> Parts:
         observer=observer,
         handed=handed,
         old_images=old_images,
+        make_breaker=make_breaker,
         jobs=jobs,
         background=Background(jobs(config), lateness),
         notifier=notifier,
@@ -253,14 +271,16 @@ def _log_descriptor(config: Config) -> int:
     return open_log(config.logging.file)
 
 
-def make_state(backend: Backend, config: Config, deadlines: Deadlines) -> BackendState:
+def make_state(
+    backend: Backend, config: Config, deadlines: Deadlines, make_breaker: MakeBreaker = own_breaker
+) -> BackendState:
     """A backend as it begins: eligible, its breaker closed, nothing connected."""
     transport = config.transport
     dial = DialSettings(backend.addresses, transport.connect_timeout, deadlines)
     pool = open_pool(
         backend.url, dial, max_idle=transport.max_idle_per_backend, idle_timeout=transport.idle_conn_timeout
     )
-    breaker, health = Breaker(config.circuit_breaker), Health(config.health_check)
+    breaker, health = make_breaker(backend.name, config.circuit_breaker), Health(config.health_check)
     return BackendState(backend, pool, config.metrics, breaker, health)
 
 

@@ -28,10 +28,22 @@ class Patience:
     timeout: float
 
 
-def drain(server: Server, patience: Patience, force: Flag, others: Callable[[], int] = lambda: 0) -> bool:
+def say_progress(connections: int, in_flight: int, seconds_left: int) -> None:
+    """One line."""
+    log.info("draining", extra={"connections": connections, "in_flight": in_flight, "seconds_left": seconds_left})
+
+
+def drain(
+    server: Server,
+    patience: Patience,
+    force: Flag,
+    others: Callable[[], int] = lambda: 0,
+    say: Callable[[int, int, int], None] = say_progress,
+) -> bool:
     """Drain the server; False when it was forced or did not end in time.
 
-    force: ends it at once. others: counts what else has to end, such as the image that this one has replaced.
+    force: ends it at once. others: counts what else has to end, such as the image that this one has replaced. say: told
+    each second of connections, requests in flight and seconds left.
     """
     run_in_hub = gevent.get_hub().loop.run_callback
     if force.wait(patience.delay):
@@ -51,6 +63,6 @@ def drain(server: Server, patience: Patience, force: Flag, others: Callable[[], 
         if now - said >= 1:
             said = now
             left = round(patience.timeout - (now - started))
-            log.info("draining", extra={"connections": server.open, "in_flight": server.busy(), "seconds_left": left})
+            say(server.open, server.busy(), left)
         force.wait(TURN)
     return True

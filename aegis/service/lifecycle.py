@@ -1,31 +1,28 @@
 """From start to exit of one process: starting, serving, draining, stopped."""
 
 import contextlib
-import gc
 import logging
 import os
-from collections.abc import Iterator, MutableMapping
+from collections.abc import MutableMapping
 from enum import Enum
 from typing import Final
 
 from gevent.event import Event as Flag
 
-from aegis.config.schema import Config
-from aegis.config.unbuilt import unbuilt_in
 from aegis.control import VerbError
 from aegis.events import Kind
 from aegis.logs.setup import configure
 from aegis.process import handover, listeners, signals
 from aegis.service import limits
 from aegis.service.admin import AdminListeners
+from aegis.service.announce import announce, quiet_collector
 from aegis.service.build import Parts, wire_settings
 from aegis.service.drain import Patience, drain
 from aegis.service.reload import Reloader, reopen_files
-from aegis.service.restart import check_new_image
+from aegis.service.restart import check_new_image, other_count
 from aegis.service.screen import Screen, wanted
 from aegis.service.source import Source
 from aegis.service.verbs import Verbs
-from aegis.version import __version__
 from aegis.wire.server import Server
 
 log = logging.getLogger("aegis")
@@ -111,11 +108,11 @@ class Service:
         parts = self.parts
         self._inbox.open()
         parts.background.start()
-        _quiet_collector()
+        quiet_collector()
         self.admin.start()
         self.server.start()
         self._fire(Event.LISTENING)
-        self._announce()
+        announce(parts, self.source, self.server.settings.max_connections)
         parts.handed.say_ready()
         parts.handed.close_rest(self._listener.name, *self.admin.names)
         parts.notifier.ready(parts.status())
@@ -184,7 +181,7 @@ class Service:
     def _restart(self) -> None:
         parts, events = self.parts, self.parts.events
         parts.notifier.reloading()
-        words = check_new_image(self.source) or self._hand_over()
+        words = other_count(self.source, 1) or check_new_image(self.source) or self._hand_over()
         if words:
             events.emit(
                 Kind.LIFECYCLE, "the new image cannot take over, this one goes on", level=logging.ERROR, error=words
@@ -246,46 +243,3 @@ class Service:
         self.parts.writer.close()
         self.screen.end()
         return 0 if drained else 1
-
-    def _announce(self) -> None:
-        parts, config = self.parts, self.parts.config
-        log.info(
-            "Aegis started",
-            extra={
-                "version": __version__,
-                "listen": f"{config.server.host}:{config.server.port}",
-                "workers": 1,
-                "backends": [
-                    f"{each.backend.name} weight={each.backend.weight} at {', '.join(map(str, each.backend.addresses))}"
-                    for each in parts.backends
-                ],
-                "admin": config.admin.listen,
-                "config": self.source.name,
-                "opened_networks": _opened_networks(config),
-            },
-        )
-        for words in _differences(config, self.server.settings.max_connections):
-            log.warning(words)
-
-
-def _differences(config: Config, max_connections: int) -> Iterator[str]:
-    """One line for each thing that is not as it was asked for."""
-    asked = config.server.max_connections
-    if max_connections < asked:
-        yield (f"server.max_connections is {asked}, but the limit of open files admits {max_connections}: clamped")
-    if missing := unbuilt_in(config):
-        yield f"set, checked, but without effect in this version: {', '.join(missing)}"
-
-
-def _opened_networks(config: Config) -> list[str]:
-    opened = list(config.security.allowed_backend_networks)
-    if config.development.allow_loopback_backends:
-        opened.append("loopback (development.allow_loopback_backends)")
-    return opened
-
-
-def _quiet_collector() -> None:
-    """Take all that start made out of the collector's sight: a full pass with 10,000 connections would take 43 ms."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)

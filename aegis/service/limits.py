@@ -1,7 +1,10 @@
 """The process's descriptor limit: raised to what is allowed, and what that means for `max_connections`."""
 
+import os
 import resource
 from typing import Final
+
+from aegis.config.schema import Config
 
 SPARE: Final = 256
 """Descriptors beside connections: listener, log, event loop, resolver, libraries."""
@@ -22,3 +25,9 @@ def admitted_connections(wanted: int) -> int:
 def clamp_connections(wanted: int, descriptors: int) -> int:
     """How many client connections fit: each may need one toward a backend too."""
     return max(1, min(wanted, (descriptors - SPARE) // 2))
+
+
+def count_of(config: Config) -> int:
+    """How many workers are asked for."""
+    workers = config.server.workers
+    return len(os.sched_getaffinity(0)) if isinstance(workers, str) else workers

@@ -23,7 +23,6 @@ from aegis.ratelimit.limiter import Limiter
 from aegis.ratelimit.ticks import AdaptiveLoop
 from aegis.service import views
 from aegis.version import __version__
-from aegis.wire.server import Server
 
 log = logging.getLogger("aegis")
 
@@ -72,7 +71,8 @@ class Observer:
         self.clock = clock
         self.stage = "starting"
         self.source = ""
-        self.server: Server | None = None
+        self.server: views.Listening | None = None
+        self.amend: Callable[[Snapshot], Snapshot] = lambda snapshot: snapshot  # what other processes know better
         self._started = self._looked = clock()
         self._rps = 0.0
         self._rps_history: deque[float] = deque(maxlen=HISTORY)
@@ -111,37 +111,39 @@ class Observer:
         parts, config, server = self.parts, self.config, self.server
         counters, missing = parts.counters, self.missing()
         host = config.server.host
-        return Snapshot(
-            time=time(),
-            version=__version__,
-            pid=os.getpid(),
-            stage=self.stage,
-            uptime=self.clock() - self._started,
-            listen=f"{f'[{host}]' if ':' in host else host}:{config.server.port}",
-            source=self.source,
-            workers=1,
-            ready=not missing,
-            not_ready=missing,
-            in_flight=0 if server is None else server.in_flight(),
-            requests=counters.total,
-            rps=self._rps,
-            rps_history=tuple(self._rps_history),
-            statuses=counters.statuses(),
-            reasons=counters.reasons(),
-            aborted=counters.aborted(),
-            retries=counters.retries,
-            connections=views.connections_view(server),
-            backends=tuple(
-                views.backend_view(state, seen.latency, seen.history)
-                for state in parts.backends
-                for seen in (self._of(state.backend.name),)
-            ),
-            limiter=views.limiter_view(parts.limiter, config),
-            adaptive=parts.adaptive.view(),
-            logs_dropped=parts.writer.dropped,
-            frames_skipped=counters.frames_skipped,
-            hub_lag=parts.lateness.get("deadlines", 0.0),
-            reloads=dict(counters.reloads),
+        return self.amend(
+            Snapshot(
+                time=time(),
+                version=__version__,
+                pid=os.getpid(),
+                stage=self.stage,
+                uptime=self.clock() - self._started,
+                listen=f"{f'[{host}]' if ':' in host else host}:{config.server.port}",
+                source=self.source,
+                workers=1,
+                ready=not missing,
+                not_ready=missing,
+                in_flight=0 if server is None else server.in_flight(),
+                requests=counters.total,
+                rps=self._rps,
+                rps_history=tuple(self._rps_history),
+                statuses=counters.statuses(),
+                reasons=counters.reasons(),
+                aborted=counters.aborted(),
+                retries=counters.retries,
+                connections=views.connections_view(server),
+                backends=tuple(
+                    views.backend_view(state, seen.latency, seen.history)
+                    for state in parts.backends
+                    for seen in (self._of(state.backend.name),)
+                ),
+                limiter=views.limiter_view(parts.limiter, config),
+                adaptive=parts.adaptive.view(),
+                logs_dropped=parts.writer.dropped,
+                frames_skipped=counters.frames_skipped,
+                hub_lag=parts.lateness.get("deadlines", 0.0),
+                reloads=dict(counters.reloads),
+            )
         )
 
     def _of(self, name: str) -> Seen:

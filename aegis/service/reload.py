@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gevent.lock import BoundedSemaphore
 
@@ -22,8 +22,10 @@ from aegis.pool.backend import Backend
 from aegis.pool.policies import POLICIES, policy_of
 from aegis.service import limits
 from aegis.service.build import Parts, look_up_by, make_state, timeouts_of, wire_settings
-from aegis.service.source import Source
 from aegis.wire.server import Server
+
+if TYPE_CHECKING:
+    from aegis.service.source import Source
 
 STDOUT: Final = 1
 
@@ -31,12 +33,13 @@ STDOUT: Final = 1
 class Reloader:
     """Reads the source again and applies what can be. One reload at a time."""
 
-    def __init__(self, parts: Parts, source: Source, server: Server) -> None:
+    def __init__(self, parts: Parts, source: "Source", server: Server | None) -> None:
         self.running = parts.config
         self._parts = parts
         self._source = source
         self._server = server
         self._alone = BoundedSemaphore(1)
+        self.jobs = parts.jobs
         self.further: list[Callable[[Config], None]] = []  # what is no part, such as the dashboard
 
     def __repr__(self) -> str:
@@ -84,13 +87,15 @@ class Reloader:
         for further in self.further:
             further(config)
         self._backends(config, backends)
-        self._server.reconfigure(wire_settings(config, limits.admitted_connections(config.server.max_connections)))
-        self._parts.background.reconfigure(self._parts.jobs(config))
+        if self._server is not None:
+            cap = limits.admitted_connections(config.server.max_connections)
+            self._server.reconfigure(wire_settings(config, cap))
+        self._parts.background.reconfigure(self.jobs(config))
         self.running = config
 
     def _backends(self, config: Config, backends: Sequence[Backend]) -> None:
         parts = self._parts
-        make = partial(make_state, config=config, deadlines=parts.deadlines)
+        make = partial(make_state, config=config, deadlines=parts.deadlines, make_breaker=parts.make_breaker)
         parts.backends.replace(backends, make)
         for state in parts.backends:
             state.connections.reconfigure(config.transport)

@@ -20,6 +20,7 @@ class Source(Protocol):
     """A configuration that can be read."""
 
     name: str  # as it is told: the file, or --backend
+    text: str  # as it was read last
     file: str  # "" when there is none, so that nothing can be read again
 
     def read(self, running: Config | None = None, resolve: Resolve = system_resolve) -> tuple[Config, list[Backend]]:
@@ -27,6 +28,9 @@ class Source(Protocol):
 
         running: the one in force, whose keys that need a restart stay as they are.
         """
+
+    def parse(self, text: str) -> Config:
+        """A text that another process has read, checked and vetted."""
 
     def read_to_start(self) -> tuple[Config, list[Backend]]:
         """The same, and what has to be free for a start is looked at too. Raises ConfigErrors."""
@@ -37,6 +41,7 @@ class File:
 
     def __init__(self, path: str, log_level: str | None = None, environ: Mapping[str, str] = os.environ) -> None:
         self.name = self.file = path
+        self.text = ""
         self._log_level = log_level
         self._environ = environ
 
@@ -63,15 +68,21 @@ class File:
             vetted.extend(backends)
             return [*faults, *more(config)]
 
-        config = load.load_file(self.file, self._environ, vet)
+        text = load.read_text(self.file)
+        config = load.load_text(text, self.file, self._environ, vet)
+        self.text = text
         return _at_level(config, self._log_level), vetted
+
+    def parse(self, text: str) -> Config:
+        """As Source.parse."""
+        return _at_level(load.load_text(text, self.file, self._environ), self._log_level)
 
 
 class CommandLine:
     """`--backend URL[@WEIGHT] …`. `networks`: those of the addresses it names, the only ones that are opened."""
 
     def __init__(self, specs: Sequence[str], log_level: str | None = None) -> None:
-        self.name, self.file = "--backend", ""
+        self.name, self.file, self.text = "--backend", "", ""
         self.networks: tuple[str, ...] = ()
         self._specs = specs
         self._log_level = log_level
@@ -93,6 +104,10 @@ class CommandLine:
     def read_to_start(self) -> tuple[Config, list[Backend]]:
         """As Source.read_to_start: it has no admin listener."""
         return self.read()
+
+    def parse(self, text: str) -> Config:
+        """As Source.parse: there is none."""
+        raise AssertionError(text)
 
 
 def _obstacles(config: Config) -> Iterable[Fault]:

@@ -1,7 +1,7 @@
 """Parts → what is shown of them. Plain functions that read and change nothing."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from aegis.config.schema import Config
 from aegis.metrics.snapshot import BackendView, ConnectionsView, LimiterView
@@ -10,7 +10,31 @@ from aegis.pool.backend import BackendState
 from aegis.pool.breaker import State
 from aegis.pool.health import Condition
 from aegis.ratelimit.limiter import Limiter
-from aegis.wire.server import Server
+from aegis.wire.server import WireSettings
+
+
+class Listening(Protocol):
+    """What is shown of a server, or of many together."""
+
+    settings: WireSettings
+    accepted: int
+    evicted: int
+    pauses: int
+
+    @property
+    def open(self) -> int:
+        """Connections of clients."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it listens no more."""
+
+    def waiting(self) -> int:
+        """Connections that the kernel holds."""
+
+    def in_flight(self) -> int:
+        """Requests under way."""
+
 
 NO_SAMPLES: Final = Percentiles(None, None, None, 0)
 NO_CONNECTIONS: Final = ConnectionsView(open=0, limit=0, accepted=0, idle_evicted=0, paused=0, accept_queue=0)
@@ -92,7 +116,7 @@ def limiter_view(limiter: Limiter, config: Config) -> LimiterView:
     )
 
 
-def connections_view(server: Server | None) -> ConnectionsView:
+def connections_view(server: Listening | None) -> ConnectionsView:
     """Connections of clients; None = nothing listens yet."""
     if server is None:
         return NO_CONNECTIONS

@@ -86,6 +86,18 @@ def test_a_configuration_that_the_new_image_refuses_changes_nothing(backend):
         assert aegis.stop() == 0
 
 
+def test_another_number_of_workers_is_refused_since_it_needs_a_stop_and_a_start(backend):
+    config = config_for([backend])
+    with AegisProcess(config) as aegis:
+        aegis.write_config({**config, "server": {**config["server"], "workers": 2}})
+        aegis.signal(signal.SIGUSR2)
+        line = eventually(lambda: [one for one in aegis.log if "cannot take over" in one["message"]], "no", 10)[0]
+        assert "server.workers is 1 here and 2 there" in line["error"]
+        with RawClient(aegis.address) as client:
+            assert client.get("/").status == 200
+        assert aegis.stop() == 0
+
+
 def test_what_needs_a_restart_is_in_force_after_one(backend):
     config = config_for([backend])
     with AegisProcess(config) as aegis:

@@ -1,0 +1,376 @@
+"""The control process of an Aegis with workers: probes, decides, reloads, shows and answers for all of them."""
+
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Final
+
+import gevent
+from gevent.event import Event as Flag
+from msgspec.structs import replace
+
+from aegis.background import Job
+from aegis.config.schema import Config
+from aegis.control import VerbError
+from aegis.events import Kind
+from aegis.logs.setup import configure
+from aegis.metrics.snapshot import Snapshot
+from aegis.pool.backend import Backend
+from aegis.pool.health import Condition
+from aegis.process import signals
+from aegis.process.breaker import SharedBreaker
+from aegis.process.handover import Handed
+from aegis.process.publication import Publication
+from aegis.process.reports import Message, OfBackend, OfWorker, receive
+from aegis.process.shared import DOWN, DRAIN, ENDED, ENDED_BY_FORCE, FORCE, LEAVE, UNKNOWN, UP, BusyError
+from aegis.service import limits
+from aegis.service.admin import AdminListeners
+from aegis.service.announce import announce, quiet_collector
+from aegis.service.build import build, wire_settings
+from aegis.service.reload import Reloader, reopen_files
+from aegis.service.screen import Screen, wanted
+from aegis.service.shared import Common, known_health, next_slots
+from aegis.service.verbs import Verbs
+from aegis.wire.server import WireSettings
+
+log = logging.getLogger("aegis")
+
+TURN: Final = 0.03
+HEALTH: Final = {Condition.UNKNOWN: UNKNOWN, Condition.UP: UP, Condition.DOWN: DOWN}
+PROGRESS: Final = 1.0
+
+
+class Crowd:
+    """All workers' servers as one, for whoever shows it."""
+
+    def __init__(self, settings: WireSettings) -> None:
+        self.settings = settings
+        self.closed = False
+        self.accepted = self.evicted = self.pauses = 0
+        self.dropped = 0
+        self.standing: dict[int, OfWorker] = {}  # how things stand with each
+        self.of_backends: dict[str, dict[int, OfBackend]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Crowd of {len(self.standing)} workers, {self.open} connections>"
+
+    @property
+    def open(self) -> int:
+        """Connections of clients."""
+        return sum(own.open for own in self.standing.values())
+
+    def waiting(self) -> int:
+        """Connections that the kernel holds."""
+        return sum(own.waiting for own in self.standing.values())
+
+    def in_flight(self) -> int:
+        """Requests under way."""
+        return sum(own.in_flight for own in self.standing.values())
+
+    def forget(self, worker: int) -> None:
+        """It is gone, and what stood with it."""
+        self.standing.pop(worker, None)
+        for told in self.of_backends.values():
+            told.pop(worker, None)
+
+
+class _ControlReloader(Reloader):
+    """A reload that is handed on to the workers."""
+
+    publish: Callable[[], None]
+
+    def apply(self, config: Config, backends: Sequence[Backend]) -> None:
+        """As Reloader.apply."""
+        self.prepare(list(backends))
+        super().apply(config, backends)
+        self.publish()
+
+    prepare: Callable[[list[Backend]], None]
+
+
+class ControlProcess:
+    """Runs until the supervisor says how it all ended."""
+
+    def __init__(self, common: Common, *, headless: bool, first: bool, more: Sequence[str]) -> None:
+        self.common = common
+        self._more = more
+        self._first = first
+        self._headless = headless
+        handed = Handed(listeners={name: os.dup(sock.fileno()) for name, sock in common.sockets.items()})
+        self.parts = build(common.config, common.backends, handed=handed, make_breaker=common.breakers_of(-1))
+        parts = self.parts
+        self._cap = limits.admitted_connections(common.config.server.max_connections)
+        self.crowd = Crowd(wire_settings(common.config, self._cap))
+        self.reloader = _ControlReloader(parts, common.source, None)
+        self.reloader.jobs = self.jobs
+        self.reloader.prepare = self._prepare
+        self.reloader.publish = self._publish
+        parts.observer.source = common.source.name
+        parts.observer.server = self.crowd
+        parts.observer.amend = self._amend
+        self.verbs = Verbs(parts.backends, parts.observer.board, parts.events, self.reloader.reload)
+        self.admin = AdminListeners(parts, self.verbs)
+        self.screen = Screen(self.verbs, parts.config, parts.events, parts.writer, parts.counters)
+        self.reloader.further.append(self.screen.reconfigure)
+        self._inbox = signals.Inbox(self)
+        self._hangups = common.board.hangups
+        self._version = -1
+        self._pids = [0] * common.workers
+        self._published: dict[str, tuple[tuple[str, int], ...]] = _addresses_of(common.backends)
+        self._waits_for = 0
+        self._ended = Flag()
+        self._said = 0.0
+        configure(parts.writer.put, common.config.logging.level, text=common.config.logging.format == "text")
+
+    def __repr__(self) -> str:
+        return f"<ControlProcess of {self.crowd!r}>"
+
+    def jobs(self, config: Config) -> tuple[Job, ...]:
+        """All that is done once for all processes, and what keeps this one going."""
+        return (*self.parts.jobs(config), Job("follow", TURN, self.turn, first=0.0))
+
+    def run(self) -> int:
+        """Returns the exit code. Raises AdminListenError."""
+        parts, board = self.parts, self.common.board
+        with self.admin:
+            if not self._first:
+                known_health(parts, self.common)
+                if board.generation:
+                    self._take_over()
+            self._inbox.open()
+            parts.background.reconfigure(self.jobs(self.reloader.running))
+            parts.background.start()
+            quiet_collector()
+            self._tell_patience()
+            while (
+                not all(board.worker(index).ready for index in range(self.common.workers)) and not self._ended.is_set()
+            ):
+                self._ended.wait(TURN)
+            self.admin.start()
+            parts.observer.enter("serving")
+            if self._first:
+                announce(parts, self.common.source, self._cap, self.common.workers, self._more)
+            self._open_screen()
+            self._ended.wait()
+            return self._end()
+
+    def turn(self) -> None:
+        """Run as a job: hear the workers, tell them what was found, see what the supervisor says."""
+        board, parts = self.common.board, self.parts
+        for index, (box, _) in enumerate(self.common.boxes):
+            pid = board.worker(index).pid
+            if pid != self._pids[index]:
+                self._replaced(index, pid)
+            for message in receive(box):
+                self._hear(message)
+        self._tell_health()
+        board.rate = parts.limiter.rate
+        if board.version != self._version:
+            self._version = board.version
+            for state in parts.backends:
+                if isinstance(state.breaker, SharedBreaker) and state.breaker.follow():
+                    parts.backends.changed()
+        if _addresses_of([state.backend for state in parts.backends]) != self._published:
+            self._publish()
+        self._see_who_applied()
+        if board.hangups != self._hangups:
+            self._hangups = board.hangups
+            gevent.spawn(self._reload)
+        self._see_to_the_end(board.stop)
+
+    # what signals ask for: nearly all of it is for the supervisor
+
+    def stop(self) -> None:
+        """The supervisor says when."""
+
+    def hangup(self) -> None:
+        """The supervisor was sent one too, and has counted it."""
+
+    def restart(self) -> None:
+        """The supervisor's business."""
+
+    def reopen(self) -> None:
+        """Go on in new files after a rotation."""
+        reopen_files(self.parts, self.reloader.running)
+
+    # reload
+
+    def _reload(self) -> None:
+        if not self.screen.swallows_hangup():
+            with contextlib.suppress(VerbError):  # the event has said it
+                self.reloader.reload()
+
+    def _prepare(self, backends: list[Backend]) -> None:
+        old = self.common.slots
+        fresh = next_slots(old, backends)
+        for name in fresh.keys() - old.keys():
+            self.common.board.slot(fresh[name], -1).clear()
+        self.common.slots = {**old, **fresh}  # the old ones are in use until the new ones are
+
+    def _publish(self) -> None:
+        """Give all workers the configuration in force."""
+        board = self.common.board
+        self._published = _addresses_of([state.backend for state in self.parts.backends])
+        self.common.slots = {name: self.common.slots[name] for name in self._published}
+        generation = board.generation + 1
+        page = Publication(self.common.source.text, self._published, self.common.slots)
+        self.common.pages.write(generation, page)
+        board.generation = generation
+        self._tell_patience()
+        self.crowd.settings = wire_settings(self.reloader.running, self._cap)
+        self._waits_for = generation
+
+    def _take_over(self) -> None:
+        """Go on with what the control process before this one had published."""
+        page = self.common.pages.read(self.common.board.generation)
+        self.common.slots = page.slots
+        with contextlib.suppress(VerbError):
+            self.reloader.reload()
+
+    def _see_who_applied(self) -> None:
+        board = self.common.board
+        if self._waits_for and all(
+            board.worker(index).applied >= self._waits_for for index in range(self.common.workers)
+        ):
+            self._waits_for = 0
+            words = "all workers go by the configuration"
+            self.parts.events.emit(Kind.RELOAD, words, level=logging.DEBUG, generation=board.generation)
+
+    def _tell_patience(self) -> None:
+        section = self.reloader.running.server
+        self.common.board.patience = float(section.shutdown_delay), float(section.shutdown_timeout)
+
+    # health
+
+    def _tell_health(self) -> None:
+        board = self.common.board
+        for state in self.parts.backends:
+            slot = board.slot(self.common.slots[state.backend.name], -1)
+            now = HEALTH[state.health.condition], state.share, state.drained
+            if now != slot.health():
+                with contextlib.suppress(BusyError):  # the next turn tries again
+                    slot.tell_health(now[0], now[1], drained=now[2])
+
+    # what workers say
+
+    def _replaced(self, index: int, pid: int) -> None:
+        if self._pids[index]:
+            if self.common.board.stop:
+                return
+            words = f"worker {index} is gone" if not pid else f"worker {index} was replaced"
+            self.parts.events.emit(Kind.WORKER, words, level=logging.WARNING, worker=index, pid=self._pids[index])
+        if pid:
+            self.parts.events.append(Kind.WORKER, f"worker {index} serves", logging.INFO, {"worker": index, "pid": pid})
+        self._pids[index] = pid
+        self.crowd.forget(index)
+
+    def _hear(self, message: Message) -> None:
+        if message.event is not None:
+            event = message.event
+            level = logging.getLevelNamesMapping().get(event.level, logging.INFO)
+            self.parts.events.append(event.kind, event.message, level, {**event.fields, "worker": message.worker})
+        if message.own is not None:
+            self._hear_own(message.worker, message.pid, message.own)
+        for told in message.backends:
+            self._hear_of(message.worker, message.pid, told)
+
+    def _hear_own(self, worker: int, pid: int, own: OfWorker) -> None:
+        parts, crowd = self.parts, self.crowd
+        parts.counters.absorb(own.requests, own.durations.histogram(), own.retries)
+        limiter = parts.limiter
+        allowed, limited, shadow, evictions = own.limited
+        limiter.allowed += allowed
+        limiter.limited += limited
+        limiter.shadow_limited += shadow
+        limiter.evictions += evictions
+        accepted, evicted, pauses = own.connections
+        crowd.accepted, crowd.evicted, crowd.pauses = (
+            crowd.accepted + accepted,
+            crowd.evicted + evicted,
+            crowd.pauses + pauses,
+        )
+        crowd.dropped += own.dropped
+        if pid == self._pids[worker]:
+            crowd.standing[worker] = own
+
+    def _hear_of(self, worker: int, pid: int, told: OfBackend) -> None:
+        state = self.parts.backends.get(told.name)
+        if state is None:
+            return
+        state.connections.num_requests += told.requests
+        state.failures += told.failures
+        state.suspect |= told.suspect
+        if told.recorded:
+            state.window.absorb(told.samples, told.recorded, told.timings.histogram(), monotonic())
+        of_all = self.crowd.of_backends.setdefault(told.name, {})
+        if pid == self._pids[worker]:
+            of_all[worker] = told
+        state.in_flight = sum(each.in_flight for each in of_all.values())
+
+    def _amend(self, snapshot: Snapshot) -> Snapshot:
+        crowd = self.crowd
+        connections = {
+            name: sum(each.connections for each in told.values()) for name, told in crowd.of_backends.items()
+        }
+        return replace(
+            snapshot,
+            pid=self.common.supervisor,
+            workers=self.common.workers,
+            logs_dropped=snapshot.logs_dropped + crowd.dropped,
+            hub_lag=max([snapshot.hub_lag, *(own.lag for own in crowd.standing.values())]),
+            limiter=replace(snapshot.limiter, tracked=sum(own.tracked for own in crowd.standing.values())),
+            backends=tuple(replace(view, connections=connections.get(view.name, 0)) for view in snapshot.backends),
+        )
+
+    # the screen and the end
+
+    def _open_screen(self) -> None:
+        if wanted(self.parts.config, headless=self._headless):
+            self.parts.observer.tick()  # the first picture shows that we listen
+            self.screen.open(lambda: os.kill(self.common.supervisor, signal.SIGTERM))
+
+    def _see_to_the_end(self, stop: int) -> None:
+        if stop in (DRAIN, FORCE):
+            self._drain()
+        if stop in (ENDED, ENDED_BY_FORCE, LEAVE) or self.common.orphaned:
+            self._ended.set()
+
+    def _drain(self) -> None:
+        now, board = monotonic(), self.common.board
+        cells = [board.worker(index) for index in range(self.common.workers)]
+        if not self._said:
+            self.crowd.closed = True
+            self.screen.close()
+            self.parts.observer.enter("draining")
+            log.info("stopping", extra={"pid": self.common.supervisor, "in_flight": self.crowd.in_flight()})
+        elif now - self._said < PROGRESS:
+            return
+        else:
+            counts = {"connections": sum(cell.open for cell in cells), "in_flight": sum(c.in_flight for c in cells)}
+            log.info("draining", extra=counts)
+        self._said = now
+
+    def _end(self) -> int:
+        parts, stop = self.parts, self.common.board.stop
+        if stop == LEAVE:
+            self.screen.hide()
+            self.admin.leave()
+        else:
+            self.screen.close()
+        parts.background.stop()
+        if stop == ENDED:
+            log.info("Aegis shutdown complete")
+        elif stop == ENDED_BY_FORCE:
+            log.warning("Aegis shutdown forced")
+        self._inbox.close()
+        parts.recorder.close()
+        parts.writer.close()
+        self.screen.end()
+        return 0
+
+
+def _addresses_of(backends: Sequence[Backend]) -> dict[str, tuple[tuple[str, int], ...]]:
+    return {each.name: tuple((address.host, address.port) for address in each.addresses) for each in backends}

@@ -1,0 +1,345 @@
+"""Several workers: to clients and operators they are one Aegis."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+import urllib.request
+from pathlib import Path
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from tests.support.aegis_process import AegisProcess, _family, config_for, run_aegis
+from tests.support.load import Load
+from tests.support.poll import eventually
+from tests.support.ports import free_port
+from tests.support.raw_client import ConnectionEndedError, RawClient
+from tests.support.scripted_backend import HELLO, ScriptedBackend, answer, hold
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
+
+SOURCES = [f"127.0.0.{number}" for number in range(2, 42)]
+STARTED = "Aegis started"
+DRAINED = "the old image has drained"
+
+
+@pytest.fixture
+def backend():
+    with ScriptedBackend() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def admin():
+    return "{}:{}".format(*free_port())
+
+
+def several(backend, admin="", workers=2, **sections):
+    server = {"workers": workers, **sections.pop("server", {})}
+    config = config_for([backend], server=server, **sections)
+    if admin:
+        config["admin"] = {"listen": admin, "allow_remote": True}
+    return AegisProcess(config)
+
+
+def started(aegis):
+    eventually(lambda: STARTED in aegis.messages(), "the start line", 10)
+
+
+def workers_of(aegis):
+    """PIDs of the processes that listen but for the supervisor: each closes what is not its own."""
+    inodes = _listening(aegis.address)
+    return [pid for pid in _family(aegis.process.pid)[1:] if inodes & _sockets(pid)]
+
+
+def _listening(address):
+    host, port = address
+    packed = bytes(map(int, host.split(".")))[::-1].hex().upper() + f":{port:04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {row[9] for row in rows if row[1] == packed and row[3] == "0A"}
+
+
+def _sockets(pid):
+    found = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            match = re.fullmatch(r"socket:\[(\d+)\]", str(entry.readlink()))
+        except OSError:
+            continue
+        if match:
+            found.add(match[1])
+    return found
+
+
+def metric(admin, name):
+    with urllib.request.urlopen(f"http://{admin}/metrics", timeout=5) as response:
+        text = response.read().decode()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if re.match(rf"{name}[{{ ]", line))
+
+
+def test_with_one_worker_there_is_no_second_process(backend):
+    with several(backend, workers=1) as aegis:
+        started(aegis)
+        assert _family(aegis.process.pid) == [aegis.process.pid]
+        assert aegis.stop() == 0
+
+
+def test_both_workers_serve_one_start_line_is_written_and_a_stop_is_clean(backend):
+    with several(backend) as aegis, Load(aegis.address, clients=10, sources=SOURCES) as load:
+        load.more(300)
+        load.end()
+        assert load.failures == []
+        assert len(workers_of(aegis)) == 2
+        assert aegis.stop() == 0
+        assert aegis.messages().count(STARTED) == 1
+        assert next(line for line in aegis.log if line["message"] == STARTED)["workers"] == 2
+        assert aegis.messages()[-1] == "Aegis shutdown complete"
+    assert aegis.errors == ""
+
+
+def test_limits_per_client_are_exact_across_workers(backend):
+    """Each client over several connections, all clients at once: who gets more or less than its bucket holds?"""
+    burst, rate = 100, 10
+    limit = {"requests_per_second": rate, "burst": burst}
+    with several(backend, rate_limit=limit, adaptive={"enabled": False, "min_rate": 1}) as aegis:
+        started(aegis)
+        allowed = dict.fromkeys(SOURCES, 0)
+        begun = time.monotonic()
+
+        def ask(source):
+            with RawClient(aegis.address, source=source) as client:
+                for _ in range(60):
+                    status = client.get("/limited").status
+                    allowed[source] += status == 200
+
+        gevent.joinall([gevent.spawn(ask, source) for source in SOURCES for _ in range(3)], raise_error=True)
+        most = burst + rate * (time.monotonic() - begun) + 1
+        assert min(allowed.values()) >= burst
+        assert max(allowed.values()) <= most
+        assert aegis.stop() == 0
+
+
+def test_spread_connections_divide_the_limit_and_that_is_said(backend):
+    limit = {"requests_per_second": 10, "burst": 100}
+    config = {"server": {"steering": "connection"}, "rate_limit": limit, "adaptive": {"enabled": False, "min_rate": 1}}
+    with several(backend, **config) as aegis:
+        started(aegis)
+        assert any("each worker enforces rate/2 and burst/2" in words for words in aegis.messages())
+        clients = [RawClient(aegis.address) for _ in range(16)]
+        statuses = [client.get("/").status for _ in range(20) for client in clients]
+        assert 95 <= statuses.count(200) <= 125
+        for client in clients:
+            client.close()
+        assert aegis.stop() == 0
+
+
+def test_kill_9_of_a_worker_under_load_loses_only_what_it_had_in_flight(backend):
+    with several(backend) as aegis:
+        started(aegis)
+        with Load(aegis.address, clients=20, sources=SOURCES) as load:
+            load.more(300)
+            before = workers_of(aegis)
+            os.kill(before[0], signal.SIGKILL)
+            eventually(lambda: len(set(workers_of(aegis)) - set(before)) == 1, "a successor", 10)
+            load.more(1000)
+        assert not [words for words in load.failures if "refused" in words.lower()]
+        assert len(load.failures) <= 20  # one a connection at most
+        assert load.failures
+        assert any("ended with -9" in words for words in aegis.messages())
+        assert aegis.stop() == 0
+
+
+def test_kill_9_of_the_control_process_costs_no_request_and_it_comes_back(backend, admin):
+    with several(backend, admin) as aegis:
+        started(aegis)
+        with Load(aegis.address, clients=10, sources=SOURCES) as load:
+            load.more(100)
+            (control,) = set(_family(aegis.process.pid)[1:]) - set(workers_of(aegis))
+            os.kill(control, signal.SIGKILL)
+            load.more(500)
+        assert load.failures == []
+        eventually(lambda: run_aegis("status", "--connect", admin).returncode == 0, "control again", 10)
+        assert aegis.stop() == 0
+
+
+def test_a_reload_reaches_every_worker_under_load_and_a_wrong_one_none(backend):
+    with several(backend) as aegis, ScriptedBackend() as other:
+        started(aegis)
+        config = dict(aegis.config)
+        with Load(aegis.address, clients=10, sources=SOURCES) as load:
+            load.more(100)
+            line = aegis.reload({**config, "backends": [{"url": other.url, "weight": 1}]})
+            assert "added" in line["applied"]
+            gevent.sleep(0.3)
+            mark = backend.mark()
+            load.more(300)
+            assert mark.completed() == []
+            aegis.path.write_text("[")
+            aegis.reload(accepted=False)
+            load.more(200)
+        assert load.failures == []
+        for source in SOURCES[:10]:
+            with RawClient(aegis.address, source=source) as client:
+                assert client.get("/").status == 200
+        assert aegis.stop() == 0
+
+
+def test_a_stop_drains_all_workers_and_says_its_progress(backend):
+    release = Event()
+    backend.on("/held", hold(release, HELLO))
+    with several(backend) as aegis:
+        started(aegis)
+        clients = [RawClient(aegis.address, source=source) for source in SOURCES[:10]]
+        for client in clients:
+            client.request("GET", "/held")
+        backend.wait_for("/held", 10)
+        aegis.signal(signal.SIGTERM)
+        eventually(lambda: "draining" in aegis.messages(), "progress")
+        assert next(line for line in aegis.log if line["message"] == "draining")["in_flight"] == 10
+        release.set()
+        for client in clients:
+            assert client.read_response().status == 200
+            client.close()
+        assert aegis.wait() == 0
+
+
+def test_a_second_signal_forces_all_and_exits_1(backend):
+    release = Event()
+    backend.on("/never", hold(release, HELLO))
+    with several(backend) as aegis:
+        started(aegis)
+        clients = [RawClient(aegis.address, source=source) for source in SOURCES[:6]]
+        for client in clients:
+            client.request("GET", "/never")
+        backend.wait_for("/never", 6)
+        aegis.signal(signal.SIGTERM)
+        gevent.sleep(0.3)
+        assert aegis.stop(within=8) == 1
+        for client in clients:
+            with pytest.raises((ConnectionEndedError, ConnectionResetError)):
+                client.read_response()
+            client.close()
+    release.set()
+
+
+def test_restarts_under_load_fail_not_one_request_with_workers_too(backend, admin):
+    with several(backend, admin) as aegis:
+        started(aegis)
+        pid = aegis.process.pid
+        with Load(aegis.address, clients=10, sources=SOURCES) as load:
+            for number in range(1, 4):
+                load.more(100)
+                before = set(workers_of(aegis))
+                aegis.signal(signal.SIGUSR2)
+                eventually(lambda number=number: aegis.messages().count(STARTED) == number + 1, "a new image", 20)
+                eventually(
+                    lambda number=number: aegis.messages().count(DRAINED) == 2 * number, "the old workers' end", 15
+                )
+                load.more(200)
+                assert not before & set(workers_of(aegis))
+        assert load.failures == []
+        assert aegis.process.pid == pid
+        eventually(lambda: run_aegis("status", "--connect", admin).returncode == 0, "ready", 10)
+        assert aegis.stop() == 0
+    assert "Traceback" not in aegis.errors + "\n".join(aegis.lines)
+
+
+def test_a_breaker_that_one_worker_opens_is_open_for_all_within_100_ms(backend, admin):
+    backend.on("/fail", answer(status=500))
+    breaker = {"failure_threshold": 5, "open_timeout": "30s"}
+    with several(backend, admin, circuit_breaker=breaker) as aegis:
+        started(aegis)
+        clients = [RawClient(aegis.address, source=source) for source in SOURCES]
+        assert {client.get("/").status for client in clients} == {200}
+        for _ in range(5):
+            assert clients[0].get("/fail").status == 500
+        gevent.sleep(0.1)
+        assert {client.get("/").status for client in clients} == {503}
+        opened = [line for line in aegis.log if line.get("event") == "breaker"]
+        assert len(opened) <= 1
+        eventually(lambda: metric(admin, "aegis_breaker_transitions_total") >= 1, "the transition in the metrics")
+        for client in clients:
+            client.close()
+        assert aegis.stop() == 0
+
+
+def test_half_open_permits_are_dealt_out_once_for_all_workers(backend):
+    release = Event()
+    backend.on("/fail", answer(status=500))
+    backend.on("/held", hold(release, HELLO))
+    breaker = {"failure_threshold": 2, "open_timeout": "500ms", "half_open_max_requests": 3, "success_threshold": 3}
+    with several(backend, circuit_breaker=breaker) as aegis:
+        started(aegis)
+        clients = [RawClient(aegis.address, source=source) for source in SOURCES[:20]]
+        for _ in range(2):
+            clients[0].get("/fail")
+        gevent.sleep(0.8)
+        for client in clients:
+            client.request("GET", "/held")
+        backend.wait_for("/held", 3)
+        gevent.sleep(0.3)
+        assert len(backend.asked("/held")) == 3
+        release.set()
+        statuses = [client.read_response().status for client in clients]
+        assert (statuses.count(200), statuses.count(503)) == (3, 17)
+        gevent.sleep(0.2)
+        assert {client.get("/").status for client in clients} == {200}  # three successes of all together closed it
+        for client in clients:
+            client.close()
+        assert aegis.stop() == 0
+
+
+def test_probes_are_made_once_and_what_they_find_reaches_every_worker(backend, admin):
+    health = {"interval": "100ms", "timeout": "100ms", "unhealthy_threshold": 2}
+    with several(backend, admin, health_check=health) as aegis:
+        started(aegis)
+        eventually(lambda: len(backend.probes) >= 3, "probes")
+        before, begun = len(backend.probes), time.monotonic()
+        gevent.sleep(1)
+        assert len(backend.probes) - before <= 1.3 * (time.monotonic() - begun) / 0.1
+        clients = [RawClient(aegis.address, source=source) for source in SOURCES[:10]]
+        assert "no new requests" in run_aegis("drain", backend.name, "--connect", admin).stdout
+        gevent.sleep(0.1)
+        assert {client.get("/").status for client in clients} == {503}
+        run_aegis("resume", backend.name, "--connect", admin)
+        gevent.sleep(0.1)
+        assert {client.get("/").status for client in clients} == {200}
+        for client in clients:
+            client.close()
+        assert aegis.stop() == 0
+
+
+def test_counters_of_all_workers_are_one_sum(backend, admin):
+    with several(backend, admin) as aegis:
+        started(aegis)
+        with Load(aegis.address, clients=10, sources=SOURCES) as load:
+            load.more(500)
+        assert load.failures == []
+        eventually(lambda: metric(admin, "aegis_requests_total") == load.answered, "the same number", 5)
+        for name in ("aegis_backend_response_seconds_count", "aegis_ratelimit_requests_total"):
+            eventually(lambda name=name: metric(admin, name) == load.answered, name)
+        assert aegis.stop() == 0
+
+
+def test_workers_whose_supervisor_is_killed_drain_and_end(backend):
+    with several(backend) as aegis:
+        started(aegis)
+        family = _family(aegis.process.pid)[1:]
+        aegis.process.kill()
+        aegis.process.wait()
+
+        def gone():
+            return all(_state(pid) == "Z" for pid in family)
+
+        eventually(gone, "the end of all", 10)
+
+
+def _state(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
