@@ -100,7 +100,7 @@ class LatencyWindow:
         """The last `count` samples in milliseconds, or as many as there are, the oldest first."""
         self._file()
         held = min(count, self._filed, self._size)
-        return _from(self._values, self._filed % self._size)[self._size - held :]
+        return list(_from(self._values, self._filed % self._size)[self._size - held :])
 
     def absorb(self, samples: list[float], total: int, histogram: Histogram, now: float) -> None:
         """Take over what another window recorded: its last samples, how many there were in all, and their histogram."""
