@@ -43,6 +43,13 @@ def bodies(port: int, path: str, *, connections: int, seconds: float, upload: in
     return parse.client(run([*command, "-url", f"http://{LOOPBACK}:{port}{path}"], seconds + 60))
 
 
+def from_many(port: int, path: str, *, connections: int, seconds: float, sources: int) -> Load:
+    """Small answers by the Go client, from so many addresses: one address always reaches one worker."""
+    command = [str(tools.go_program("load")), "run", "-c", str(connections), "-d", f"{seconds}s"]
+    command += ["-sources", str(sources), "-url", f"http://{LOOPBACK}:{port}{path}"]
+    return parse.client(run(command, seconds + 60))
+
+
 def one_body(port: int, path: str, *, checksum: str, upload: int | None = None) -> str:
     """One request with a huge body; the client's JSON line."""
     command = [str(tools.go_program("load")), "run", "-n", "1", "-sum", checksum]

@@ -1,7 +1,4 @@
-"""All rows, in the order they run. A new row is a class beside this file and one more line here.
-
-Still to come: workers.
-"""
+"""All rows, in the order they run. A new row is a class beside this file and one more line here."""
 
 from scripts.bench.backends import KILOBYTE
 from scripts.bench.rows.base import Row
@@ -15,6 +12,7 @@ from scripts.bench.rows.p99 import P99Row
 from scripts.bench.rows.slow_backend import SlowBackendRow
 from scripts.bench.rows.stalled import StalledRow
 from scripts.bench.rows.tracked_ips import TrackedIpsRow
+from scripts.bench.rows.workers import WorkersRow
 
 ROWS: tuple[Row, ...] = (
     SmallRow("repeated", "small GET, one head repeated"),
@@ -38,6 +36,7 @@ ROWS: tuple[Row, ...] = (
     SlowBackendRow(),
     TrackedIpsRow(),
     StalledRow(),
+    WorkersRow(),
     DashboardRow(),
     ColdStartRow(),
 )

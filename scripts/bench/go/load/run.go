@@ -27,6 +27,7 @@ type plan struct {
 	host     string
 	upload   int64 // bytes of the request body; negative: GET
 	sum      string
+	sources  int // addresses that connections come from, 127.0.0.2 and on; 0: the kernel's choice
 	limit    int // requests a connection; 0: until the deadline
 	deadline time.Time
 }
@@ -46,6 +47,7 @@ func run(args []string) {
 	duration := flags.Duration("d", 5*time.Second, "no request starts later than this")
 	limit := flags.Int("n", 0, "requests a connection (0: as many as -d allows)")
 	upload := flags.Int64("upload", -1, "POST a body of this many bytes")
+	sources := flags.Int("sources", 0, "addresses of 127.0.0.0/8 that connections come from, in turn")
 	sum := flags.String("sum", "none", "sum of what is received: none, sha256 or crc32c")
 	flags.Parse(args)
 	parsed, err := url.Parse(*target)
@@ -53,21 +55,21 @@ func run(args []string) {
 		fail(err)
 	}
 	start := time.Now()
-	p := plan{parsed, parsed.Host, *upload, *sum, *limit, start.Add(*duration)}
+	p := plan{parsed, parsed.Host, *upload, *sum, *sources, *limit, start.Add(*duration)}
 	outcomes := make([]outcome, *connections)
 	var workers sync.WaitGroup
 	for i := range outcomes {
 		workers.Add(1)
-		go func(o *outcome) { defer workers.Done(); p.work(o) }(&outcomes[i])
+		go func(o *outcome, number int) { defer workers.Done(); p.work(o, number) }(&outcomes[i], i)
 	}
 	workers.Wait()
 	report(outcomes, time.Since(start))
 }
 
 // work lets a request that was begun come to its end, so that the count of requests is exact.
-func (p *plan) work(o *outcome) {
+func (p *plan) work(o *outcome, number int) {
 	o.errors = map[string]int{}
-	connection, err := net.Dial("tcp", p.host)
+	connection, err := p.dial(number)
 	if err != nil {
 		o.errors[err.Error()]++
 		return
@@ -86,6 +88,15 @@ func (p *plan) work(o *outcome) {
 		}
 		o.durations = append(o.durations, time.Since(began))
 	}
+}
+
+func (p *plan) dial(number int) (net.Conn, error) {
+	dialer := net.Dialer{}
+	if p.sources > 0 {
+		host := number%p.sources + 2
+		dialer.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, byte(host>>8), byte(host))}
+	}
+	return dialer.Dial("tcp", p.host)
 }
 
 func (p *plan) exchange(c *net.TCPConn, reader *bufio.Reader, buffer []byte, o *outcome) error {
