@@ -14,14 +14,11 @@ from msgspec import Struct
 from aegis.config.schema import Metrics
 from aegis.metrics.histogram import BOUNDS, Histogram
 
-NEVER: Final = -inf
-"""The stamp of a place in the ring that no sample has taken yet: older than any horizon."""
+UNUSED: Final = (0.0, -inf)
+"""A place in the ring that no sample has taken yet: its stamp is older than any horizon."""
 
 FEW: Final = 1000
 """Values that are sorted rather than counted."""
-
-
-MOST_WAITING: Final = 128  # numbers, two a sample
 
 
 class Percentiles(Struct, frozen=True):
@@ -36,52 +33,51 @@ class Percentiles(Struct, frozen=True):
 class LatencyWindow:
     """The last `window_samples` latencies, or those of the last `window` seconds, whichever are fewer.
 
-    Samples wait in a short array until somebody looks or it is full: filing one in the middle of a request touches
-    memory that is cold by then, filing many in a row does not. Arrays, since 300 backends with lists of numbers would
-    push 20 MB through the processor's cache.
+    The ring is one array that holds latency and stamp of a sample side by side, and the histogram is brought up to
+    date once a round or when somebody looks: with 300 backends all that a sample touches is out of the cache, and each
+    object more costs a request 1 %.
     """
 
-    __slots__ = ("_filed", "_histogram", "_size", "_span", "_stamps", "_values", "_waiting")
+    __slots__ = ("_before", "_end", "_filed", "_histogram", "_place", "_ring", "_span")
 
     def __init__(self, section: Metrics) -> None:
-        self._waiting = array("d")  # in turn: a latency in ms, when it was recorded
-        self._filed = 0  # its rest by the size is the place of the next one, where the oldest lies
-        self._histogram = Histogram()
         self._span = float(section.window)
-        self._size = section.window_samples
-        self._values = array("d", [0.0]) * self._size
-        self._stamps = array("d", [NEVER]) * self._size
+        self._ring = array("d", UNUSED) * section.window_samples  # in turn: a latency in ms, when it was recorded
+        self._end = len(self._ring)
+        self._place = 0  # where the next sample goes, and the oldest lies
+        self._before = 0  # samples of earlier rounds
+        self._filed = 0  # how far this round is in the histogram
+        self._histogram = Histogram()
 
     def __repr__(self) -> str:
-        return f"<LatencyWindow {self._size} samples or {self._span:g} s, {self.total} recorded>"
+        return f"<LatencyWindow {self._end // 2} samples or {self._span:g} s, {self.total} recorded>"
 
     def record(self, latency_ms: float, now: float) -> None:
         """One more sample. now: seconds, monotonic, never less than at the call before."""
-        waiting = self._waiting
-        waiting.append(latency_ms)
-        waiting.append(now)
-        if len(waiting) >= MOST_WAITING:
-            self._file()
+        ring, place = self._ring, self._place
+        ring[place] = latency_ms
+        ring[place + 1] = now
+        self._place = place = place + 2
+        if place == self._end:
+            self._begin_round()
+
+    def _begin_round(self) -> None:
+        self._file()
+        self._before += self._end // 2
+        self._place = self._filed = 0
 
     def _file(self) -> None:
-        values, stamps, size, filed = self._values, self._stamps, self._size, self._filed
-        buckets, milliseconds = self._histogram.buckets, 0.0
-        waiting = self._waiting
-        self._waiting = array("d")
-        for latency_ms, now in zip(waiting[::2], waiting[1::2], strict=True):
-            place = filed % size
-            values[place] = latency_ms
-            stamps[place] = now
-            filed += 1
+        latencies = self._ring[self._filed : self._place : 2]
+        self._filed = self._place
+        buckets = self._histogram.buckets
+        for latency_ms in latencies:
             buckets[bisect_left(BOUNDS, latency_ms / 1000)] += 1
-            milliseconds += latency_ms
-        self._filed = filed
-        self._histogram.seconds += milliseconds / 1000
+        self._histogram.seconds += sum(latencies) / 1000
 
     @property
     def total(self) -> int:
         """All that were ever recorded."""
-        return self._filed + len(self._waiting) // 2
+        return self._before + self._place // 2
 
     @property
     def histogram(self) -> Histogram:
@@ -91,36 +87,26 @@ class LatencyWindow:
 
     def latencies(self, now: float) -> list[float]:
         """In milliseconds, those at most `window` old, the oldest first."""
-        self._file()
-        stamps = _from(self._stamps, self._filed % self._size)
-        first = bisect_left(stamps, now - self._span)
-        return _from(self._values, self._filed % self._size)[first:].tolist()
+        samples = self._oldest_first()
+        first = bisect_left(samples[1::2], now - self._span)
+        return samples[2 * first :: 2].tolist()
 
     def newest(self, count: int) -> list[float]:
         """The last `count` samples in milliseconds, or as many as there are, the oldest first."""
-        self._file()
-        held = min(count, self._filed, self._size)
-        return list(_from(self._values, self._filed % self._size)[self._size - held :])
+        samples = self._oldest_first()
+        unused = bisect_right(samples[1::2], UNUSED[1])
+        return samples[2 * max(unused, self._end // 2 - count) :: 2].tolist()
 
     def absorb(self, samples: list[float], total: int, histogram: Histogram, now: float) -> None:
         """Take over what another window recorded: its last samples, how many there were in all, and their histogram."""
         self._file()
-        size, samples = self._size, samples[-self._size :]
-        self._skip(total - len(samples))
         for latency_ms in samples:
-            place = self._filed % size
-            self._values[place], self._stamps[place] = latency_ms, now
-            self._filed += 1
+            self._ring[self._place], self._ring[self._place + 1] = latency_ms, now
+            self._place = self._filed = self._place + 2  # filed: they are in the histogram that comes with them
+            if self._place == self._end:
+                self._begin_round()
+        self._before += total - len(samples)
         self._histogram.add(histogram)
-
-    def _skip(self, count: int) -> None:
-        """Count samples of which nothing else is known; the ring turns, so that the next place stays the oldest."""
-        if count:
-            start, size = self._filed % self._size, self._size
-            values, stamps = _from(self._values, start), _from(self._stamps, start)
-            self._filed += count
-            turn = size - self._filed % size
-            self._values, self._stamps = _from(values, turn), _from(stamps, turn)
 
     def percentiles(self, now: float) -> Percentiles:
         """P50, P95 and P99 of what `latencies` gives: 80 µs for 1,000 samples."""
@@ -134,16 +120,18 @@ class LatencyWindow:
         """Go on by another section; the newest samples stay, as many as there is place for."""
         self._file()
         self._span = float(section.window)
-        if section.window_samples == self._size:
+        end = 2 * section.window_samples
+        if end == self._end:
             return
-        start, size = self._filed % self._size, section.window_samples
-        values, stamps = _from(self._values, start)[-size:], _from(self._stamps, start)[-size:]
-        missing = size - len(values)
-        # The oldest has to lie where the next sample goes.
-        turn = size - self._filed % size
-        self._values = _from(array("d", [0.0]) * missing + values, turn)
-        self._stamps = _from(array("d", [NEVER]) * missing + stamps, turn)
-        self._size = size
+        total, kept = self.total, self._oldest_first()[-end:]
+        self._ring = kept + array("d", UNUSED) * ((end - len(kept)) // 2)
+        self._end = end
+        # Behind the newest there is room, or the oldest lies at the start.
+        self._place = self._filed = len(kept) % end
+        self._before = total - self._place // 2
+
+    def _oldest_first(self) -> "array[float]":
+        return self._ring[self._place :] + self._ring[: self._place]
 
 
 def nearest_rank(ordered: Sequence[float], percent: int) -> float:
@@ -173,8 +161,3 @@ def pooled_rank(windows: Sequence[Sequence[float]], percent: int) -> float:
         value for window in windows for value in window[bisect_right(window, low) : bisect_right(window, high)]
     )
     return left[rank - below - 1]
-
-
-def _from(ring: "array[float]", start: int) -> "array[float]":
-    """A copy that begins at `start` and goes once around."""
-    return ring[start:] + ring[:start]
