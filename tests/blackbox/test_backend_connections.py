@@ -8,7 +8,6 @@ from gevent.event import Event
 from tests.support.aegis_process import AegisProcess, config_for
 from tests.support.contract import check_refusal
 from tests.support.poll import eventually
-from tests.support.ports import free_port
 from tests.support.raw_client import RawClient
 from tests.support.scripted_backend import HELLO, ScriptedBackend, answer, before_body, chunked, then_close, then_reset
 
@@ -273,12 +272,22 @@ def test_bytes_that_come_while_a_connection_is_parked_reach_no_one(backend, clie
     assert connection is not backend.asked("/after-stray")[-1].connection
 
 
-def test_refused_connect_is_a_bad_gateway_and_keeps_the_client():
-    host, port = free_port()
-    with (
-        AegisProcess(config_for([{"url": f"http://{host}:{port}", "weight": 1}])) as aegis,
-        RawClient(aegis.address) as client,
-    ):
+@pytest.fixture
+def gone():
+    """A backend that answers its first probe and is gone `once_up`; the next probe is an hour away."""
+    with ScriptedBackend() as scripted:
+
+        def once_up():
+            eventually(lambda: scripted.probes, "its first probe")
+            scripted.stop_listening()
+
+        scripted.once_up = once_up
+        yield scripted
+
+
+def test_refused_connect_is_a_bad_gateway_and_keeps_the_client(gone):
+    with AegisProcess(config_for([gone])) as aegis, RawClient(aegis.address) as client:
+        gone.once_up()
         check_refusal(client.get("/first"), "bad_gateway_connect")
         client.request("POST", "/second", body=b"x" * 1000)
         check_refusal(client.read_response(), "bad_gateway_connect")
@@ -287,22 +296,18 @@ def test_refused_connect_is_a_bad_gateway_and_keeps_the_client():
         assert (line["status"], line["reason"]) == (502, "bad_gateway_connect")
 
 
-def test_refused_connect_moves_the_request_to_another_backend_with_its_body():
-    host, port = free_port()
-    dead = {"url": f"http://{host}:{port}", "weight": 1}
-    with (
-        ScriptedBackend() as backend,
-        AegisProcess(config_for([dead, backend])) as aegis,
-        RawClient(aegis.address) as client,
-    ):
+def test_refused_connect_moves_the_request_to_another_backend_with_its_body(gone, backend):
+    mark = backend.mark()
+    with AegisProcess(config_for([gone, backend])) as aegis, RawClient(aegis.address) as client:
+        gone.once_up()
         for _ in range(4):
             assert client.get("/get").status == 200
             client.request("POST", "/post", body=b"x" * 1000)
             assert client.read_response().status == 200
-        assert {len(request.body) for request in backend.asked("/post")} == {1000}
+        assert [len(request.body) for request in mark.completed() if request.target == "/post"] == [1000] * 4
         lines = eventually(lambda: len(aegis.access_lines()) == 8 and aegis.access_lines(), "all access lines")
         assert {line["backend"] for line in lines} == {backend.name}
-        assert any(line["retries"] for line in lines)
+        assert {line["retries"] for line in lines} == {1}, "the turns alternate, and each request took two"
 
 
 def test_backend_that_reads_nothing_and_closes_gives_a_bad_gateway_to_an_upload(backend, client):
