@@ -14,6 +14,9 @@ HIDDEN: Final = "·"
 
 CUT: Final = "…"
 
+_JOINING: Final = frozenset(map(chr, [*range(0x1F1E6, 0x1F200), *range(0x1F3FB, 0x1F400)]))
+"""Halves of flags and skin tones: two cells alone, none of their own behind the right neighbour; terminals differ."""
+
 
 class Span(NamedTuple):
     """Text of one style."""
@@ -33,7 +36,7 @@ class Size(NamedTuple):
 
 
 def clean(text: str) -> str:
-    """The text with nothing in it that moves a cursor, changes a colour or has no width of its own."""
+    """The text with nothing in it that moves a cursor, changes a colour or takes cells by its neighbours."""
     if text.isascii() and text.isprintable():
         return text
     # [SECURITY] LogHygiene: escape sequences in names and messages would let whoever chose them write on the screen.
@@ -42,7 +45,8 @@ def clean(text: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _shown(character: str) -> str:
-    return character if character.isprintable() and wcwidth(character) > 0 else HIDDEN
+    plain = character.isprintable() and wcwidth(character) > 0 and character not in _JOINING
+    return character if plain else HIDDEN
 
 
 def cells(text: str) -> int:

@@ -42,6 +42,14 @@ def test_combined_characters_are_one_where_there_is_one():
     assert clean("x\u0301") == f"x{HIDDEN}"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("🇦🇦", HIDDEN * 2), ("👍🏽", f"👍{HIDDEN}"), ("👩\u200d🚒", f"👩{HIDDEN}🚒")],
+)
+def test_characters_that_join_with_a_neighbour_are_hidden_as_their_width_is_not_certain(text, shown):
+    assert clean(text) == shown
+
+
 def test_parts_with_the_highest_rank_go_first():
     parts = [part(0, "aaa"), part(2, "bbb"), part(1, "ccc")]
     assert flow(parts, 13) == (Span("aaa"), Span("  "), Span("bbb"), Span("  "), Span("ccc"))
