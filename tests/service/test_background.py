@@ -1,18 +1,18 @@
-from itertools import pairwise
-from time import monotonic
-
 import gevent
+from gevent.event import Event as Flag
 
+from aegis import background
 from aegis.background import Background, Job, _pause
+from tests.support.clock import ManualClock
 from tests.support.poll import eventually
 
 
 def test_a_job_runs_again_and_again_until_it_is_stopped():
     runs = []
-    background = Background([Job("count", 0.005, lambda: runs.append(1))])
-    background.start()
+    running = Background([Job("count", 0.005, lambda: runs.append(1))])
+    running.start()
     eventually(lambda: len(runs) >= 3, "three runs")
-    background.stop()
+    running.stop()
     count = len(runs)
     gevent.sleep(0.03)
     assert len(runs) == count
@@ -25,45 +25,63 @@ def test_a_crashed_job_goes_on_with_its_reason_logged(caplog):
         runs.append(1)
         raise ValueError("the reason")
 
-    background = Background([Job("crashing", 0.005, crash), Job("calm", 0.005, lambda: None)])
-    background.start()
+    running = Background([Job("crashing", 0.005, crash), Job("calm", 0.005, lambda: None)])
+    running.start()
     eventually(lambda: len(runs) >= 3, "three runs")
-    background.stop()
+    running.stop()
     assert "crashing" in caplog.text
     assert "the reason" in caplog.text
 
 
 def test_the_first_run_comes_after_one_interval_not_at_once():
     runs = []
-    background = Background([Job("late", 60, lambda: runs.append(1))])
-    background.start()
+    running = Background([Job("late", 60, lambda: runs.append(1))])
+    running.start()
     gevent.sleep(0.01)
-    background.stop()
+    running.stop()
     assert runs == []
 
 
 def test_a_job_may_run_at_once():
     runs = []
-    background = Background([Job("soon", 60, lambda: runs.append(1), first=0.0)])
-    background.start()
+    running = Background([Job("soon", 60, lambda: runs.append(1), first=0.0)])
+    running.start()
     eventually(lambda: runs, "the first run")
-    background.stop()
+    running.stop()
     assert runs == [1]
 
 
-def test_an_interval_counts_from_start_to_start():
-    starts = []
+def waits_of(monkeypatch, job, clock, count):
+    """How long its greenlet waits before each of its first runs, on a clock that nothing else moves."""
+    waits = []
 
-    def slow():
-        starts.append(monotonic())
-        gevent.sleep(0.06)
+    class Waiting(Flag):
+        def wait(self, timeout):
+            waits.append(round(timeout, 6))
+            clock.advance(timeout)
+            if len(waits) == count:
+                raise gevent.GreenletExit
+            return False
 
-    background = Background([Job("slow", 0.1, slow, first=0.0)])
-    background.start()
-    eventually(lambda: len(starts) >= 4, "four runs")
-    background.stop()
-    gaps = [after - before for before, after in pairwise(starts)]
-    assert 0.08 < sum(gaps) / len(gaps) < 0.15
+    monkeypatch.setattr(background, "monotonic", clock)
+    monkeypatch.setattr(background, "Flag", Waiting)
+    running = Background([job])
+    running.start()
+    gevent.joinall(running.greenlets, timeout=10, raise_error=True)
+    return waits
+
+
+def test_an_interval_counts_from_start_to_start(monkeypatch):
+    clock = ManualClock()
+    job = Job("slow", 10, lambda: clock.advance(6), first=0.0)
+    assert waits_of(monkeypatch, job, clock, 4) == [0, 4, 4, 4]
+
+
+def test_a_run_that_takes_longer_than_its_interval_is_followed_at_once_by_one_and_no_more(monkeypatch):
+    clock = ManualClock()
+    durations = [25, 1, 1]
+    job = Job("late", 10, lambda: clock.advance(durations.pop(0)), first=0.0)
+    assert waits_of(monkeypatch, job, clock, 4) == [0, 0, 9, 9]
 
 
 def test_a_jitter_spreads_the_intervals_by_its_share():
@@ -82,10 +100,10 @@ def test_a_stop_waits_until_every_greenlet_is_gone():
         finally:
             ended.append(1)
 
-    background = Background([Job("sleeping", 0.001, run)])
-    background.start()
+    running = Background([Job("sleeping", 0.001, run)])
+    running.start()
     gevent.sleep(0.02)
-    background.stop()
+    running.stop()
     assert ended == [1]
 
 
