@@ -226,13 +226,14 @@ def test_an_admin_port_that_is_taken_is_exit_1_naming_the_key(backend, tmp_path)
     assert "in use" in done.stderr
 
 
-def test_the_main_port_that_is_taken_leaves_no_admin_socket_behind(backend, listen, path):
+def test_the_main_port_that_is_taken_leaves_no_admin_socket_behind(backend, listen, path, tmp_path):
     config = config_for([backend], admin={"listen": listen})
+    file = tmp_path / "taken.yml"
+    file.write_text(yaml.safe_dump(config))
     with socket.create_server((config["server"]["host"], config["server"]["port"])):
-        process = AegisProcess(config)
-        process._accepts = lambda: False  # the port answers, but it is not ours
-        with pytest.raises(AssertionError):
-            process.__enter__()
+        done = run_aegis("-c", str(file), "--headless")
+    assert done.returncode == 1
+    assert "in use" in done.stderr
     assert not path.exists()
 
 
