@@ -1,7 +1,10 @@
 """Trying again: may this failure be, within which budget, and where. Nothing is sent from here."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from gevent.event import Event as Flag
 
 from aegis.config.schema import Retry
 from aegis.context import RequestContext
@@ -10,6 +13,9 @@ from aegis.reasons import BackendError, Replay
 if TYPE_CHECKING:
     from aegis.pool.backend import BackendState
     from aegis.pool.balancer import Policy
+
+PATIENCE: Final = 0.25
+"""Seconds that a retry waits for a place in the budget."""
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
@@ -34,26 +40,26 @@ def may_retry(context: RequestContext, failure: BackendError, *, replayed: bool)
 class Budget:
     """How many retries may be in flight: `budget_percent` of the requests in flight, and `min` in any case.
 
-    So that backends which fail are not asked twice as often because they fail.
+    So that backends which fail are not asked twice as often because they fail. A retry that finds no place waits for
+    one, `PATIENCE` seconds at most: when a backend stops, all that it had in flight fails in the same moment, and each
+    place is free again as soon as one of them is answered.
     """
 
-    __slots__ = ("_requests", "_section", "in_flight", "refused")
+    __slots__ = ("_freed", "_requests", "_section", "in_flight", "refused")
 
     def __init__(self, section: Retry, requests: Callable[[], int]) -> None:
         self._section = section
         self._requests = requests  # in flight with the backends
         self.in_flight = 0
         self.refused = 0  # retries that there was no place for
+        self._freed = Flag()
 
     def __repr__(self) -> str:
         return f"<Budget {self.in_flight} retries in flight, {self.refused} refused>"
 
     def take(self) -> bool:
-        """A place for one retry, to be given back once; False when there is none."""
-        section = self._section
-        # The request that asks has just given its own place with a backend back.
-        allowed = max(section.min, (self._requests() + 1) * section.budget_percent // 100)
-        if self.in_flight >= allowed:
+        """A place for one retry, to be given back once; False when none was free in time."""
+        if self._full() and not self._wait():
             self.refused += 1
             return False
         self.in_flight += 1
@@ -62,6 +68,22 @@ class Budget:
     def give_back(self) -> None:
         """The retry is over."""
         self.in_flight -= 1
+        self._freed.set()
+
+    def _full(self) -> bool:
+        # The request that asks has just given its own place with a backend back.
+        allowed = max(self._section.min, (self._requests() + 1) * self._section.budget_percent // 100)
+        return self.in_flight >= allowed
+
+    def _wait(self) -> bool:
+        """Whether a place was free in time."""
+        until = monotonic() + PATIENCE
+        while self.in_flight and (left := until - monotonic()) > 0:  # nobody would ever free one of no places
+            self._freed.clear()
+            self._freed.wait(left)
+            if not self._full():
+                return True
+        return False
 
     def reconfigure(self, section: Retry) -> None:
         """Another section from now on."""

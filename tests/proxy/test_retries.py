@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from types import SimpleNamespace
 
 import gevent
 import pytest
 
 from aegis.config.schema import Retry
-from aegis.proxy.retry import Budget, Retries
+from aegis.proxy.retry import PATIENCE, Budget, Retries
 from aegis.reasons import BackendError, Reason, Replay
 from tests.support.poll import eventually
 from tests.support.ports import free_port
@@ -47,6 +48,26 @@ def test_a_place_that_is_given_back_is_free_again():
     assert [budget.take(), budget.take()] == [True, False]
     budget.give_back()
     assert budget.take()
+
+
+def test_a_retry_waits_for_a_place_but_not_for_long():
+    budget = Budget(Retry(budget_percent=0, min=1), lambda: 0)
+    assert budget.take()
+    waiting = [gevent.spawn(budget.take) for _ in range(2)]
+    gevent.idle()
+    assert not any(each.ready() for each in waiting)
+    budget.give_back()
+    before = monotonic()
+    assert sorted(each.get() for each in waiting) == [False, True]  # the one that got the place keeps it
+    assert monotonic() - before <= PATIENCE + 0.2
+    assert (budget.in_flight, budget.refused) == (1, 1)
+
+
+def test_where_no_retry_is_allowed_none_waits():
+    budget = Budget(Retry(budget_percent=0, min=0), lambda: 0)
+    before = monotonic()
+    assert not budget.take()
+    assert monotonic() - before < PATIENCE
 
 
 def test_another_section_holds_at_once():
