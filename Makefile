@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 CONFIG ?= aegis.yml
 PYTEST := $(BIN)/python -m gevent.monkey --module pytest
 
-.PHONY: install run run-headless demo test test-process stress race fuzz lint format check bench build clean
+.PHONY: install run run-headless demo test test-process stress race fuzz lint format check bench docs build clean
 
 install: $(VENV)/.run
 
@@ -48,8 +48,13 @@ check: lint test
 bench: $(VENV)/.bench
 	$(BIN)/python -m scripts.bench $(if $(LONG),--long) $(ARGS)
 
+# Tables and pictures in README and docs/, JSON Schema, man page, completions: whatever is derived from the source.
+docs: $(VENV)/.dev
+	$(BIN)/python -m scripts.documents
+
+# dist/: an sdist and a wheel. The man page and the completions are in both.
 build: $(VENV)/.dev
-	$(BIN)/pip install --quiet build && $(BIN)/python -m build
+	$(BIN)/python -m scripts.documents && $(BIN)/python -m build
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz bench-results

@@ -29,6 +29,7 @@ setup(
     ],
     extras_require={
         "dev": [
+            "build",
             "pytest>=9",
             "pytest-timeout",
             "pytest-cov",
