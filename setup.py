@@ -17,6 +17,13 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["aegis", "aegis.*"]),
     package_data={"aegis": ["py.typed"]},
+    # Below the prefix of the environment: `man aegis` and the completions work where that is on the search paths.
+    data_files=[
+        ("share/man/man1", ["conf/man/aegis.1"]),
+        ("share/bash-completion/completions", ["conf/completions/aegis"]),
+        ("share/zsh/site-functions", ["conf/completions/_aegis"]),
+        ("share/fish/vendor_completions.d", ["conf/completions/aegis.fish"]),
+    ],
     install_requires=[
         "gevent>=26.9",
         "urllib3>=2.8,<3",

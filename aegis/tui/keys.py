@@ -61,6 +61,6 @@ def by_press(keys: tuple[Key, ...]) -> Mapping[str, Key]:
 
 
 def markdown() -> str:
-    """The table for the README."""
+    """The table for the documentation."""
     rows = [f"| `{key.shown}` | {key.text} |" for key in KEYS]
     return "\n".join(["| key | what it does |", "|---|---|", *rows]) + "\n"

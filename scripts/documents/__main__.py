@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from aegis.config.reference import json_schema, with_reference
-from scripts.documents import completions, diagrams, manual, marks, reasons
+from aegis.tui import keys
+from scripts.documents import completions, diagrams, manual, marks, modules, reasons
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,10 +45,12 @@ DOCUMENTS: Mapping[str, Make] = {
     "README.md": with_reference,
     "conf/aegis.schema.json": whole(lambda: json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"),
     "conf/man/aegis.1": whole(manual.man_page),
-    "conf/completions/aegis.bash": whole(partial(completions.completion, "bash")),
+    "conf/completions/aegis": whole(partial(completions.completion, "bash")),
     "conf/completions/_aegis": whole(partial(completions.completion, "zsh")),
     "conf/completions/aegis.fish": whole(partial(completions.completion, "fish")),
     "docs/architecture.md": _architecture,
+    "docs/modules.md": whole(partial(modules.page, ROOT)),
+    "docs/operations.md": section("keys", lambda: keys.markdown().rstrip()),
     "docs/security.md": section("marks", partial(marks.table, ROOT)),
     "docs/troubleshooting.md": section("reasons", reasons.table),
 }

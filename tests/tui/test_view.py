@@ -114,8 +114,8 @@ def test_no_key_stands_twice_in_the_table():
     assert {key.verb for key in KEYS} == set(Verb)
 
 
-def test_the_keys_of_the_readme_are_those_of_the_table():
-    assert markdown() in (ROOT / "README.md").read_text()
+def test_the_keys_of_the_documentation_are_those_of_the_table():
+    assert markdown() in (ROOT / "docs/operations.md").read_text()
 
 
 def test_view_is_a_value():
