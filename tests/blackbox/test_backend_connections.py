@@ -301,10 +301,10 @@ def test_refused_connect_moves_the_request_to_another_backend_with_its_body(gone
     with AegisProcess(config_for([gone, backend])) as aegis, RawClient(aegis.address) as client:
         gone.once_up()
         for _ in range(4):
-            assert client.get("/get").status == 200
-            client.request("POST", "/post", body=b"x" * 1000)
+            assert client.get("/moves").status == 200
+            client.request("POST", "/moves", body=b"x" * 1000)
             assert client.read_response().status == 200
-        assert [len(request.body) for request in mark.completed() if request.target == "/post"] == [1000] * 4
+        assert [len(request.body) for request in mark.completed() if request.method == "POST"] == [1000] * 4
         lines = eventually(lambda: len(aegis.access_lines()) == 8 and aegis.access_lines(), "all access lines")
         assert {line["backend"] for line in lines} == {backend.name}
         assert {line["retries"] for line in lines} == {1}, "the turns alternate, and each request took two"
