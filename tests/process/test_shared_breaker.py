@@ -9,7 +9,7 @@ import pytest
 from aegis.config.schema import CircuitBreaker
 from aegis.pool.breaker import State
 from aegis.process.breaker import SharedBreaker
-from aegis.process.shared import Board
+from aegis.process.shared import Board, BusyError
 from tests.support.clock import ManualClock
 
 SECTION = CircuitBreaker(failure_threshold=3, success_threshold=2, half_open_max_requests=2)
@@ -110,25 +110,27 @@ def test_permits_that_a_killed_worker_held_are_given_back():
 
 def test_the_board_is_one_for_a_child_and_its_lock_excludes_other_processes():
     board = Board(1)
-    read, write = os.pipe()
+    (told, tell), (hear, release) = os.pipe(), os.pipe()
     child = os.fork()
     if not child:
-        with board.lock.held():
-            board.rate = 7.5
-            os.write(write, b"1")
-            os.read(read, 0)
-            import time
-
-            time.sleep(0.2)
-        os._exit(0)
-    os.read(read, 1)
-    assert board.rate == 7.5
-    from aegis.process.shared import BusyError
-
-    with pytest.raises(BusyError), board.lock.held():
-        pass
-    os.waitpid(child, 0)
+        try:
+            with board.lock.held():
+                board.rate = 7.5
+                os.write(tell, b"1")
+                os.read(hear, 1)  # until the parent has tried
+        finally:
+            os._exit(0)  # whatever happened: a second copy of this test run must not go on
+    try:
+        assert os.read(told, 1) == b"1"
+        assert board.rate == 7.5
+        with pytest.raises(BusyError), board.lock.held():
+            pass
+    finally:
+        os.write(
+            release, b"1"
+        )  # no close: gevent closes at the next turn of its loop, and the child's loop stands still
+        os.waitpid(child, 0)
+        for descriptor in (told, tell, hear, release):
+            os.close(descriptor)
     with board.lock.held():
         board.rate = 1
-    os.close(read)
-    os.close(write)
