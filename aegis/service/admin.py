@@ -14,7 +14,7 @@ from aegis.admin.stacks import all_stacks
 from aegis.config.schema import Admin
 from aegis.control import Control
 from aegis.process.handover import Handed
-from aegis.service.build import Parts
+from aegis.service.parts import Parts
 
 
 class AdminListenError(Exception):

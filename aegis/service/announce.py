@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aegis.config.schema import Config
 from aegis.config.unbuilt import unbuilt_in
-from aegis.service.build import Parts
+from aegis.service.parts import Parts
 from aegis.version import __version__
 
 if TYPE_CHECKING:

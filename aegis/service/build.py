@@ -1,17 +1,15 @@
 """Config → the parts of a running Aegis, a value one can print. Nothing is opened but the log file."""
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from time import monotonic
 
 import gevent
 from gevent.threadpool import ThreadPool
 
-from aegis.background import Background, Job
-from aegis.config.check import Fault, is_own_listener
-from aegis.config.schema import BackendEntry, CircuitBreaker, Config, Transport
+from aegis.background import Background
+from aegis.config.schema import CircuitBreaker, Config, Transport
 from aegis.events import Events, Kind
 from aegis.http1.request_head import RequestHeads
 from aegis.http1.response_head import ResponseHeads
@@ -25,7 +23,7 @@ from aegis.pool.breaker import Breaker
 from aegis.pool.health import Health
 from aegis.pool.policies import policy_of
 from aegis.pool.prober import Prober
-from aegis.pool.repin import AT_ONCE, LookUp, Repinner
+from aegis.pool.repin import AT_ONCE, Repinner
 from aegis.process.handover import Handed, OldImages, received
 from aegis.process.notify import Notifier
 from aegis.proxy.app import ProxyApp
@@ -34,102 +32,14 @@ from aegis.proxy.retry import Budget
 from aegis.ratelimit.limiter import Limiter
 from aegis.ratelimit.recorder import Recorder
 from aegis.ratelimit.ticks import AdaptiveLoop, Watch
-from aegis.security.addresses import Network, networks_opened_for
-from aegis.service.jobs import job_table, probe_jobs
 from aegis.service.observe import Observed, Observer
-from aegis.service.stack import Stack, build_stack
+from aegis.service.parts import MakeBreaker, Parts
+from aegis.service.stack import build_stack
+from aegis.service.vetting import look_up_by
 from aegis.transport.connection import DialSettings
 from aegis.transport.connection_pool import open_pool
-from aegis.transport.resolver import Address, Resolve, VettingError, system_resolve, vet
+from aegis.transport.resolver import system_resolve
 from aegis.wire.server import WireSettings
-
-MakeBreaker = Callable[[str, CircuitBreaker], Breaker]
-"""(a backend's name, its section) → its breaker."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """All that is made from one configuration."""
-
-    config: Config
-    backends: Backends
-    prober: Prober
-    repinner: Repinner
-    deadlines: Deadlines
-    stack: Stack
-    proxy: ProxyApp
-    timeouts: Timeouts
-    budget: Budget
-    request_heads: RequestHeads
-    response_heads: ResponseHeads
-    limiter: Limiter
-    adaptive: AdaptiveLoop
-    recorder: Recorder
-    writer: LogWriter
-    events: Events
-    counters: Counters
-    observer: Observer
-    handed: Handed
-    old_images: OldImages
-    make_breaker: MakeBreaker
-    jobs: Callable[[Config], tuple[Job, ...]]
-    background: Background
-    notifier: Notifier
-    status: Callable[[], str]
-    resolve: Resolve  # through the DNS threads: blocks the calling greenlet only
-
-
-def vet_backends(config: Config, resolve: Resolve = system_resolve) -> tuple[list[Backend], list[Fault]]:
-    """(the backends with their vetted addresses, every backend that may not be connected to)."""
-    networks = config.security.backend_networks
-    backends, faults = [], list[Fault]()
-    for index, entry in enumerate(config.backends):
-        try:
-            backends.append(_vet(entry, config, networks, resolve))
-        except VettingError as error:
-            faults.append(Fault(f"backends[{index}].url", str(error)))
-    return backends, faults
-
-
-def networks_of(config: Config, resolve: Resolve = system_resolve) -> tuple[str, ...]:
-    """The networks that the backends' own addresses need opened; what cannot be resolved is left for vetting to say."""
-    addresses = list[str]()
-    for entry in config.backends:
-        try:
-            addresses += [address for _, address in resolve(entry.host, entry.port)]
-        except (OSError, UnicodeError):
-            continue
-    return networks_opened_for(addresses)
-
-
-def _vet(entry: BackendEntry, config: Config, networks: Sequence[Network], resolve: Resolve) -> Backend:
-    # [SECURITY] StartupValidation: every backend is vetted before a port is opened.
-    addresses = _addresses(entry.host, entry.port, config, networks, resolve)
-    return Backend(entry.name, entry.scheme, entry.host, entry.port, entry.weight, addresses)
-
-
-def _addresses(
-    host: str, port: int, config: Config, networks: Sequence[Network], resolve: Resolve
-) -> tuple[Address, ...]:
-    """The vetted addresses of a backend, at start as later. Raises VettingError."""
-    loopback = config.development.allow_loopback_backends
-    addresses = vet(host, port, resolve, allow_loopback=loopback, networks=networks)
-    if is_own_listener(config.server.host, config.server.port, [each.host for each in addresses], port):
-        raise VettingError("resolves to our own listener: requests would go round in a circle; use another port")
-    return addresses
-
-
-def look_up_by(config: Config, resolve: Resolve = system_resolve) -> LookUp:
-    """What looks a running backend's name up again, by the rules of this configuration."""
-    networks = config.security.backend_networks
-
-    def look_up(backend: Backend) -> tuple[Address, ...] | VettingError:
-        try:
-            return _addresses(backend.host, backend.port, config, networks, resolve)
-        except VettingError as error:
-            return error
-
-    return look_up
 
 
 def own_breaker(name: str, section: CircuitBreaker) -> Breaker:
@@ -146,59 +56,31 @@ def build(
     events: Events | None = None,
     make_breaker: MakeBreaker = own_breaker,
 ) -> Parts:
-    """The parts, wired. backends: vetted. handed, events, make_breaker: with several processes, what they share."""
-    deadlines = Deadlines()
+    """The parts, wired, and a background without jobs: whoever runs them says which are its own.
+
+    backends: vetted. handed, events, make_breaker: with several processes, what they share.
+    """
+    deadlines, timeouts = Deadlines(), Timeouts(*timeouts_of(config.transport))
     request_heads, response_heads = RequestHeads(), ResponseHeads()
     writer = LogWriter(_log_descriptor(config), ThreadPool(1))
     events = Events() if events is None else events
     states = Backends([make_state(backend, config, deadlines, make_breaker) for backend in backends], events)
     prober = Prober(states, config.health_check, events)
     dns = ThreadPool(AT_ONCE)  # its own: stuck look-ups would delay whatever else runs in the loop's shared pool.
-    repinner = Repinner(states, look_up_by(config), dns.spawn, events)
-    timeouts = Timeouts(*timeouts_of(config.transport))
     counters = Counters(config.server.allowed_methods)
     limiter = Limiter(config.rate_limit, monotonic, partial(tell_of_client, events))
     recorder = Recorder(config.adaptive.record)
     adaptive = _adaptive_loop(config, states, limiter, events, recorder, counters)
-    lateness: dict[str, float] = {}
-    observer = Observer(config, Observed(states, limiter, adaptive, counters, writer, events, lateness))
     budget = Budget(config.retry, states.in_flight)
-    proxy = ProxyApp(
-        policy_of(config.balancing, states), response_heads, timeouts, budget, retry_after=prober.retry_after
-    )
-
-    def rotate() -> None:
-        request_heads.memo.rotate()
-        response_heads.memo.rotate()
-
+    policy = policy_of(config.balancing, states)
+    proxy = ProxyApp(policy, response_heads, timeouts, budget, retry_after=prober.retry_after)
     handed = received(os.environ) if handed is None else handed
-    old_images = OldImages(handed.old)
-    notifier = Notifier(os.environ)
-    status = partial(_status, states)
-
-    def jobs(config: Config) -> tuple[Job, ...]:
-        return job_table(
-            config,
-            sweep=deadlines.sweep,
-            rotate=rotate,
-            flush=writer.flush,
-            purge=partial(limiter.purge, gevent.idle),  # gives way to requests between slices
-            breakers=states.tick,
-            resolve=repinner.tick,
-            decide=adaptive.tick,
-            record=recorder.flush,
-            observe=partial(observer.tick, partial(gevent.sleep, 0.001)),
-            probes=probe_jobs(states, prober),
-            reap=old_images.reap,
-            notifier=notifier,
-            status=status,
-        )
-
+    background = Background(())
     return Parts(
         config=config,
         backends=states,
         prober=prober,
-        repinner=repinner,
+        repinner=Repinner(states, look_up_by(config), dns.spawn, events),
         deadlines=deadlines,
         stack=build_stack(proxy.__call__, config, limiter, writer, counters),
         proxy=proxy,
@@ -212,14 +94,13 @@ def build(
         writer=writer,
         events=events,
         counters=counters,
-        observer=observer,
+        observer=Observer(config, Observed(states, limiter, adaptive, counters, writer, events, background.lateness)),
         handed=handed,
-        old_images=old_images,
+        old_images=OldImages(handed.old),
         make_breaker=make_breaker,
-        jobs=jobs,
-        background=Background(jobs(config), lateness),
-        notifier=notifier,
-        status=status,
+        background=background,
+        notifier=Notifier(os.environ),
+        status=partial(_status, states),
         resolve=partial(_resolve_in, dns),
     )
 

@@ -30,6 +30,7 @@ from aegis.service import limits
 from aegis.service.admin import AdminListeners
 from aegis.service.announce import announce, quiet_collector
 from aegis.service.build import build, wire_settings
+from aegis.service.jobs import job_table
 from aegis.service.reload import Reloader, reopen_files
 from aegis.service.screen import Screen, wanted
 from aegis.service.shared import Common, known_health, next_slots
@@ -130,7 +131,7 @@ class ControlProcess:
 
     def jobs(self, config: Config) -> tuple[Job, ...]:
         """All that is done once for all processes, and what keeps this one going."""
-        return (*self.parts.jobs(config), Job("follow", TURN, self.turn, first=0.0))
+        return (*job_table(config, self.parts), Job("follow", TURN, self.turn, first=0.0))
 
     def run(self) -> int:
         """Returns the exit code. Raises AdminListenError."""

@@ -1,15 +1,15 @@
 """The one table of all that runs beside requests."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Final
+
+import gevent
 
 from aegis.background import Job
 from aegis.config.schema import Config
 from aegis.net.deadlines import sweep_interval
-from aegis.pool.backend import BackendState
-from aegis.pool.prober import Prober
-from aegis.process.notify import Notifier
+from aegis.service.parts import Parts
 
 MEMO_ROTATION: Final = 60.0
 LOG_BATCH: Final = 0.1
@@ -23,23 +23,7 @@ PROBE_JITTER: Final = 0.1
 """Share of the interval: probes of many proxies and backends do not fall into step."""
 
 
-def job_table(
-    config: Config,
-    *,
-    sweep: Callable[[], None],
-    rotate: Callable[[], None],
-    flush: Callable[[], None],
-    purge: Callable[[], None],
-    breakers: Callable[[], None],
-    resolve: Callable[[], None],
-    decide: Callable[[], None],
-    record: Callable[[], None],
-    observe: Callable[[], None],
-    probes: Iterable[Job],
-    reap: Callable[[], None],
-    notifier: Notifier,
-    status: Callable[[], str],
-) -> tuple[Job, ...]:
+def job_table(config: Config, parts: Parts) -> tuple[Job, ...]:
     """Every job with its interval in seconds."""
     server, transport = config.server, config.transport
     timeouts = (
@@ -51,33 +35,41 @@ def job_table(
         transport.stream_idle_timeout,
         transport.idle_conn_timeout,
     )
+    observe = partial(parts.observer.tick, partial(gevent.sleep, 0.001))  # gives way to requests, as the purge does
     return (
-        Job("deadlines", sweep_interval(timeouts), sweep),
-        Job("rotate memos", MEMO_ROTATION, rotate),
-        Job("write logs", LOG_BATCH, flush),
-        Job("purge buckets", config.rate_limit.cleanup_interval, purge),
-        Job("breakers", sweep_interval((config.circuit_breaker.open_timeout,)), breakers),
-        Job("resolve names", RESOLVE, resolve, once=True),
-        Job("adaptive", config.adaptive.evaluation_interval, decide, once=True),
-        Job("write record", RECORD_BATCH, record, once=True),
+        Job("deadlines", sweep_interval(timeouts), parts.deadlines.sweep),
+        Job("rotate memos", MEMO_ROTATION, partial(_rotate, parts)),
+        Job("write logs", LOG_BATCH, parts.writer.flush),
+        Job("purge buckets", config.rate_limit.cleanup_interval, partial(parts.limiter.purge, gevent.idle)),
+        Job("breakers", sweep_interval((config.circuit_breaker.open_timeout,)), parts.backends.tick),
+        Job("resolve names", RESOLVE, parts.repinner.tick, once=True),
+        Job("adaptive", config.adaptive.evaluation_interval, parts.adaptive.tick, once=True),
+        Job("write record", RECORD_BATCH, parts.recorder.flush, once=True),
         Job("observe", min(LOOK, config.tui.refresh_interval), observe, once=True),
-        Job("reap old images", REAPING, reap, once=True),
-        *probes,
-        *_for_the_manager(notifier, status),
+        Job("reap old images", REAPING, parts.old_images.reap, once=True),
+        *_probes(parts),
+        *_for_the_manager(parts),
     )
 
 
-def _for_the_manager(notifier: Notifier, status: Callable[[], str]) -> Iterator[Job]:
+def _rotate(parts: Parts) -> None:
+    parts.request_heads.memo.rotate()
+    parts.response_heads.memo.rotate()
+
+
+def _for_the_manager(parts: Parts) -> Iterator[Job]:
+    notifier = parts.notifier
     if notifier:
-        yield Job("status", STATUS_INTERVAL, lambda: notifier.status(status()), once=True)
+        yield Job("status", STATUS_INTERVAL, lambda: notifier.status(parts.status()), once=True)
     if notifier.watchdog_interval:
         yield Job("watchdog", notifier.watchdog_interval, notifier.watchdog, once=True)
 
 
-def probe_jobs(states: Iterable[BackendState], prober: Prober) -> tuple[Job, ...]:
+def _probes(parts: Parts) -> Iterator[Job]:
     """One job a backend: the first probe at once, then from start to start."""
-    return tuple(
-        Job(
+    prober = parts.prober
+    for state in parts.backends:
+        yield Job(
             f"probe {state.backend.name}",
             prober.section.interval,
             partial(prober.probe, state),
@@ -85,5 +77,3 @@ def probe_jobs(states: Iterable[BackendState], prober: Prober) -> tuple[Job, ...
             first=0.0,
             once=True,
         )
-        for state in states
-    )

@@ -16,8 +16,9 @@ from aegis.process import handover, listeners, signals
 from aegis.service import limits
 from aegis.service.admin import AdminListeners
 from aegis.service.announce import announce, quiet_collector
-from aegis.service.build import Parts, wire_settings
+from aegis.service.build import wire_settings
 from aegis.service.drain import Patience, drain
+from aegis.service.parts import Parts
 from aegis.service.reload import Reloader, reopen_files
 from aegis.service.restart import check_new_image, other_count
 from aegis.service.screen import Screen, wanted
@@ -107,6 +108,7 @@ class Service:
     def _run(self) -> int:
         parts = self.parts
         self._inbox.open()
+        parts.background.reconfigure(self.reloader.jobs(parts.config))
         parts.background.start()
         quiet_collector()
         self.admin.start()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from gevent.lock import BoundedSemaphore
 
+from aegis.background import Job
 from aegis.config.diff import carried, compare
 from aegis.config.errors import ConfigErrors
 from aegis.config.schema import Config
@@ -21,7 +22,10 @@ from aegis.logs.writer import open_log
 from aegis.pool.backend import Backend
 from aegis.pool.policies import POLICIES, policy_of
 from aegis.service import limits
-from aegis.service.build import Parts, look_up_by, make_state, timeouts_of, wire_settings
+from aegis.service.build import make_state, timeouts_of, wire_settings
+from aegis.service.jobs import job_table
+from aegis.service.parts import Parts
+from aegis.service.vetting import look_up_by
 from aegis.wire.server import Server
 
 if TYPE_CHECKING:
@@ -39,7 +43,7 @@ class Reloader:
         self._source = source
         self._server = server
         self._alone = BoundedSemaphore(1)
-        self.jobs = parts.jobs
+        self.jobs: Callable[[Config], tuple[Job, ...]] = partial(job_table, parts=parts)
         self.further: list[Callable[[Config], None]] = []  # what is no part, such as the dashboard
 
     def __repr__(self) -> str:

@@ -16,7 +16,7 @@ from aegis.process.publication import Pages
 from aegis.process.shared import DOWN, SLOTS, UP, Board
 
 if TYPE_CHECKING:
-    from aegis.service.build import Parts
+    from aegis.service.parts import Parts
     from aegis.service.source import Source
 
 

@@ -12,7 +12,7 @@ from aegis.config.errors import ConfigErrors
 from aegis.config.schema import Config
 from aegis.pool.backend import Backend
 from aegis.process import handover
-from aegis.service.build import networks_of, vet_backends
+from aegis.service.vetting import networks_of, vet_backends
 from aegis.transport.resolver import Resolve, system_resolve
 
 

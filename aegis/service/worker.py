@@ -22,6 +22,7 @@ from aegis.service import limits
 from aegis.service.announce import quiet_collector
 from aegis.service.build import build, wire_settings
 from aegis.service.drain import Patience, drain
+from aegis.service.jobs import job_table
 from aegis.service.reload import Reloader, reopen_files
 from aegis.service.shared import Common, follow, share_of
 from aegis.transport.resolver import Address
@@ -76,7 +77,7 @@ class Worker:
 
     def jobs(self, config: Config) -> tuple[Job, ...]:
         """All that this process does beside requests: nothing that is done once for all."""
-        own = [job for job in self.parts.jobs(config) if not job.once]
+        own = [job for job in job_table(config, self.parts) if not job.once]
         return (*own, Job("follow", TURN, self.turn, first=0.0), Job("report", INTERVAL, self._reporter.tick))
 
     def run(self) -> int:

@@ -11,7 +11,8 @@ from gevent.threadpool import ThreadPool
 from aegis.config.load import load_text
 from aegis.pool.backend import Backend
 from aegis.pool.repin import Repinner
-from aegis.service.build import build, look_up_by
+from aegis.service.build import build
+from aegis.service.vetting import look_up_by
 from aegis.transport.resolver import Address, VettingError
 from tests.support.poll import eventually
 
