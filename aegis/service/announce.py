@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from aegis.config.schema import Config
-from aegis.config.unbuilt import unbuilt_in
 from aegis.service.parts import Parts
 from aegis.version import __version__
 
@@ -42,8 +41,6 @@ def _differences(config: Config, max_connections: int) -> Iterator[str]:
     asked = config.server.max_connections
     if max_connections < asked:
         yield f"server.max_connections is {asked}, but the limit of open files admits {max_connections}: clamped"
-    if missing := unbuilt_in(config):
-        yield f"set, checked, but without effect in this version: {', '.join(missing)}"
 
 
 def _opened_networks(config: Config) -> list[str]:

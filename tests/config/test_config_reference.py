@@ -11,7 +11,6 @@ from aegis.config.keys import all_keys, restart_keys
 from aegis.config.load import load_file, load_text
 from aegis.config.reference import BEGIN, END, dump, json_schema, markdown_table, with_reference
 from aegis.config.schema import Config
-from aegis.config.unbuilt import NOT_BUILT, unbuilt_in
 
 ROOT = Path(__file__).parent.parent.parent
 BACKENDS = "backends: [{url: 'http://a:1', weight: 1}]\n"
@@ -178,16 +177,3 @@ def test_every_restart_key_needs_one():
         live, restart = compare(base, msgspec.structs.replace(base, **{section: changed}))
         assert [change.path for change in restart] == [path]
         assert live == ()
-
-
-def test_settings_of_features_that_are_not_built_are_named():
-    paths = [path for path, _ in all_keys()]
-    assert all(any(path == name or path.startswith(name + ".") for path in paths) for name in NOT_BUILT)
-    everything = (
-        "server: {workers: 2, steering: connection, shutdown_delay: 1s}\nbalancing: {policy: peak_ewma}\n"
-        "admin: {listen: 127.0.0.1:1}"
-    )
-    assert unbuilt_in(config(everything)) == list(NOT_BUILT)
-    quiet = unbuilt_in(config(""))
-    assert set(quiet) <= {"retry", "health_check", "rate_limit", "circuit_breaker"}
-    assert "tui" not in quiet
