@@ -34,7 +34,6 @@ class LogWriter:
 
     def __init__(self, descriptor: int, threads: ThreadPool) -> None:
         self.dropped = 0
-        self.withheld = 0  # lines that nobody was to see
         self._descriptor = descriptor
         self._threads = threads
         self.before_flush: Callable[[], None] = _nothing
@@ -62,10 +61,9 @@ class LogWriter:
         self.before_flush()
         if not self._lines:
             return
-        count, self._waiting = self._waiting, 0
+        self._waiting = 0
         batch, self._lines = b"".join(self._lines), []
         if self._withholding:
-            self.withheld += count
             return
         self._writing = True
         self._close_retired()
@@ -76,7 +74,7 @@ class LogWriter:
         self.dropped += lost
 
     def withhold(self) -> None:
-        """Only count lines from now on; what is queued is still written. For a terminal that shows something else."""
+        """Let lines go from now on; what is queued is still written. For a terminal that shows something else."""
         self.flush()
         while self._writing or self._lines:
             gevent.sleep(0.01)

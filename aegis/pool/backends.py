@@ -10,7 +10,6 @@ from aegis.config.schema import CircuitBreaker
 from aegis.events import Events, Kind
 from aegis.pool.backend import Backend, BackendState
 from aegis.pool.breaker import Event, State
-from aegis.pool.health import Condition
 
 BREAKER_WORDS: Final = {
     State.OPEN: "the breaker opened and lets nothing through",
@@ -43,11 +42,6 @@ class Backends:
     def get(self, name: str) -> BackendState | None:
         """The backend of this name."""
         return next((state for state in self.states if state.backend.name == name), None)
-
-    @property
-    def probed(self) -> bool:
-        """Whether the first round of probes is over."""
-        return all(state.health.condition is not Condition.UNKNOWN for state in self.states)
 
     def in_flight(self) -> int:
         """Attempts under way on all of them."""

@@ -91,17 +91,11 @@ class Finding(NamedTuple):
     remedy: str
 
 
-def verdict(address: str, allow_loopback: bool, networks: Sequence[Network]) -> str | None:  # noqa: FBT001
-    """None if a backend may lie at this address, else the words why not.
+def examine(address: str, *, allow_loopback: bool, networks: Sequence[Network]) -> Finding | None:
+    """None if a backend may lie at this address, else why not and what would open it.
 
     allow_loopback opens 127/8 and ::1 and nothing else; networks opens what lies in them; metadata is never opened.
     """
-    finding = examine(address, allow_loopback=allow_loopback, networks=networks)
-    return finding.words if finding else None
-
-
-def examine(address: str, *, allow_loopback: bool, networks: Sequence[Network]) -> Finding | None:
-    """The same verdict together with what would open the address."""
     try:
         # [SECURITY] ZoneId: a zone only picks an interface; it must not hide what the address is.
         outer = ip_address(address.partition("%")[0] if ":" in address else address)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from aegis.config.schema import CircuitBreaker, Config
 from aegis.pool.backend import Backend
 from aegis.pool.breaker import Breaker
+from aegis.pool.health import Condition
 from aegis.process.breaker import SharedBreaker
 from aegis.process.publication import Pages
 from aegis.process.shared import DOWN, SLOTS, UP, Board
@@ -96,8 +97,6 @@ def follow(parts: "Parts", common: Common, worker: int) -> None:
 
 def known_health(parts: "Parts", common: Common) -> None:
     """A control process that replaces another goes on with what that one knew."""
-    from aegis.pool.health import Condition  # noqa: PLC0415 - only a replacement needs it
-
     for state in parts.backends:
         health, share, drained = common.board.slot(common.slots[state.backend.name], -1).health()
         if health:

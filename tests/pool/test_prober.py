@@ -6,6 +6,7 @@ import pytest
 
 from aegis.config.schema import HealthCheck
 from aegis.pool.breaker import State
+from aegis.pool.health import Condition
 from aegis.pool.probe import ProbeFailedError
 from aegis.pool.prober import Prober
 from tests.pool.states import kinds, pool, run
@@ -42,13 +43,13 @@ def probed(clock):
 
 def test_before_the_first_result_a_backend_is_eligible(probed):
     assert probed.a.eligible
-    assert not probed.backends.probed
+    assert probed.a.health.condition is Condition.UNKNOWN
 
 
 def test_the_first_failure_takes_it_out_at_once_and_says_why(probed):
     probed.a_answers("-")
     assert not probed.a.eligible
-    assert probed.backends.probed
+    assert probed.a.health.condition is Condition.DOWN
     last = probed.events.since()[-1]
     assert (last.kind, last.level) == ("backend_down", "WARNING")
     assert last.message == f"a is down: {FAILURE}"
