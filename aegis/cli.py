@@ -191,7 +191,10 @@ def _run(path: str, backends: tuple[str, ...], log_level: str | None, *, headles
         click.echo(f"aegis: cannot start: {error}", err=True)
         return EXIT_FAILED
     except OSError as error:
-        click.echo(f"aegis: cannot start on {config.server.host}:{config.server.port}: {error}", err=True)
+        about = f"on {config.server.host}:{config.server.port}"
+        if error.filename is not None and error.filename == config.logging.file:
+            about = "with this logging.file"
+        click.echo(f"aegis: cannot start {about}: {error}", err=True)
         return EXIT_FAILED
 
 

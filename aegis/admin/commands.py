@@ -103,6 +103,11 @@ def status_lines(snapshot: Snapshot) -> list[str]:
         f"rate limit   {limiter.rate:g}/s ({limiter.mode}), {limiter.limited} limited, {limiter.tracked} clients",
         "",
         *table([_COLUMNS, *map(_row, snapshot.backends)]),
+        *(
+            f"{view.name}: the last probe failed: {view.health_error}"
+            for view in snapshot.backends
+            if view.health_error
+        ),
     ]
 
 
@@ -111,7 +116,7 @@ def _row(view: BackendView) -> tuple[str, ...]:
     breaker = view.breaker.replace("_", "-")
     return (
         view.name,
-        "drained" if view.drained else view.health,
+        f"{view.health}, drained" if view.drained else view.health,
         breaker,
         weight,
         str(view.in_flight),

@@ -55,7 +55,14 @@ def test_status_is_0_when_ready_and_shows_every_backend(watched, said):
     assert head.split("  ")[0] == "BACKEND"
     assert a.split() == ["a", "up", "closed", "1", "0", "0", "0", "12.3", "12.3", "12.3"]
     assert b.split() == ["b", "up", "closed", "2", "(50%)", "0", "0", "0", "-", "-", "-"]
-    assert idle.split()[:2] == ["idle", "drained"]
+    assert idle.split()[:3] == ["idle", "up,", "drained"]
+
+
+def test_status_says_why_a_backend_is_down(watched, said):
+    watched.state("a").health_error = "GET /health answered 503"
+    watched.second()
+    commands.status(verbs_of(watched), said.append)
+    assert said[-1] == "a: the last probe failed: GET /health answered 503"
 
 
 def test_status_is_1_when_not_ready_and_says_what_is_missing(watched, said):

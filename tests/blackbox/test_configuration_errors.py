@@ -174,3 +174,12 @@ def test_check_refuses_what_a_start_refuses_in_the_same_words(tmp_path, backend)
     result = run_aegis("check", "-c", str(path))
     assert result.returncode == 2
     assert result.stderr == refused_start(path, address, backend)
+
+
+def test_a_log_file_that_cannot_be_opened_is_named_and_nothing_listens(tmp_path, backend):
+    path, address = write(tmp_path, backend, ("backends:", "logging: {file: /nonexistent/aegis.log}\nbackends:"))
+    result = run_aegis("--config", str(path), "--headless")
+    assert result.returncode == 1
+    assert "logging.file" in result.stderr
+    assert "/nonexistent/aegis.log" in result.stderr
+    assert refuses(address)
