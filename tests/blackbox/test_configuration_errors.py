@@ -177,7 +177,7 @@ def test_check_refuses_what_a_start_refuses_in_the_same_words(tmp_path, backend)
 
 
 def test_a_log_file_that_cannot_be_opened_is_named_and_nothing_listens(tmp_path, backend):
-    path, address = write(tmp_path, backend, ("backends:", "logging: {file: /nonexistent/aegis.log}\nbackends:"))
+    path, address = write(tmp_path, backend, ("development:", "logging: {file: /nonexistent/aegis.log}\ndevelopment:"))
     result = run_aegis("--config", str(path), "--headless")
     assert result.returncode == 1
     assert "logging.file" in result.stderr
