@@ -10,7 +10,7 @@ import pytest
 
 from aegis.http1.response_head import parse
 from aegis.net.deadlines import Deadlines
-from aegis.net.stream import Stream
+from aegis.net.stream import PIECE, Stream
 from aegis.proxy.body import ResponseBody, at_hand
 from aegis.reasons import BackendError, Reason
 from tests.security.layers import request
@@ -57,6 +57,7 @@ class Backend:
         (LENGTH, b"", b"0123456789", b"0123456789", True),
         (LENGTH, b"01234", b"56789", b"0123456789", True),
         (LENGTH, b"0123456789HTTP/1.1 200", b"", b"0123456789", False),
+        (LENGTH, b"01234", b"56789HTTP/1.1 200", b"0123456789", False),
         (head("Content-Length: 10", "Connection: close"), b"01234", b"56789", b"0123456789", False),
         (head("Content-Length: 10", line="HTTP/1.0 200 OK"), b"01234", b"56789", b"0123456789", False),
         (CHUNKED, b"", b"5\r\nhello\r\n0\r\n\r\n", b"hello", True),
@@ -196,3 +197,12 @@ def test_the_head_can_go_out_before_the_body_comes():
 def test_a_body_at_hand_is_whole_and_says_whether_it_ended_exactly_there(parsed, rest, method, found):
     got = at_hand(parsed, rest, method)
     assert (None if got is None else (b"".join(map(bytes, got[0])), got[1])) == found
+
+
+@pytest.mark.parametrize("size", [PIECE - 1, PIECE, PIECE + 1, 2 * PIECE])
+def test_bytes_behind_a_large_body_are_seen_before_its_connection_is_given_back(size):
+    with Backend(head(f"Content-Length: {size}")) as backend:
+        sending = gevent.spawn(backend.peer.sendall, b"x" * size + b"HTTP/1.1 200")
+        assert len(backend.collect()) == size
+        assert backend.ends == [(False, True)]
+        sending.get(timeout=5)
