@@ -1,6 +1,7 @@
 """Which backend takes the next request."""
 
 import math
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from typing import Final, Protocol
 
@@ -35,6 +36,7 @@ class WeightedRoundRobin:
         self._version = 0
         self._current: dict[BackendState, float] = {}  # what each is owed
         self._start: dict[BackendState, float] = {}  # the same at the start of the cycle
+        self._owed_retries: dict[BackendState, float] = {}
         self._eligible: list[tuple[BackendState, float]] = []
         self._total = 0.0
         self._cycle: list[BackendState] = []
@@ -52,23 +54,15 @@ class WeightedRoundRobin:
             following = position + 1
             self._position = following if following < self._period else 0
             return self._cycle[position]
-        state = self._next()
-        if not passing_over:
-            return state
-        for _ in range(self._period):  # every eligible one has its turn within a cycle
-            if state not in passing_over:
-                return state
-            state = self._next()
-        return None
-
-    def _next(self) -> BackendState | None:
         if self._version != self._backends.version:
             self._rebuild()
-        if not self._whole:
-            return self._compute()
-        position = self._position
-        self._position = position + 1 if position + 1 < self._period else 0
-        return self._cycle[position]
+        return self._pick_other(passing_over) if passing_over else self._compute()
+
+    def _pick_other(self, passing_over: AbstractSet[BackendState]) -> BackendState | None:
+        """For a retry: by weight among the others, apart from the cycle. One that took the others' turns there would
+        bring the turn of the backend that fails sooner: of two each request would begin with it.
+        """
+        return _smooth(self._owed_retries, [entry for entry in self._eligible if entry[0] not in passing_over])
 
     def _cycle_name(self) -> str:
         return str(len(self._cycle)) if self._whole else "an unfinished cycle"
@@ -79,6 +73,7 @@ class WeightedRoundRobin:
         self._version = self._backends.version
         self._eligible = [(state, state.effective_weight) for state in self._backends if state.effective_weight > 0]
         self._current = {state: self._current.get(state, 0.0) for state, _ in self._eligible}
+        self._owed_retries = {state: self._owed_retries.get(state, 0.0) for state, _ in self._eligible}
         self._total = sum(weight for _, weight in self._eligible)
         self._cycle, self._position, self._whole = [], 0, False
         self._start = dict(self._current)
@@ -95,17 +90,8 @@ class WeightedRoundRobin:
             self._current[state] -= self._total
 
     def _compute(self) -> BackendState | None:
-        if not self._eligible:
-            return None
-        current = self._current
-        best: BackendState | None = None
-        highest = 0.0
-        for state, weight in self._eligible:
-            owed = current[state] = current[state] + weight
-            if best is None or owed > highest:
-                best, highest = state, owed
+        best = _smooth(self._current, self._eligible)
         if best is not None:
-            current[best] -= self._total
             self._remember(best)
         return best
 
@@ -120,3 +106,17 @@ class WeightedRoundRobin:
             self._whole, self._position = True, 0
         else:  # what was owed from before the change is still being paid off: record the next round instead
             self._cycle, self._start = [], dict(self._current)
+
+
+def _smooth(current: dict[BackendState, float], weights: Iterable[tuple[BackendState, float]]) -> BackendState | None:
+    """One pick: everybody's `current` grows by its weight; the highest wins and pays for all."""
+    best: BackendState | None = None
+    highest = total = 0.0
+    for state, weight in weights:
+        owed = current[state] = current[state] + weight
+        total += weight
+        if best is None or owed > highest:
+            best, highest = state, owed
+    if best is not None:
+        current[best] -= total
+    return best

@@ -295,3 +295,15 @@ def test_a_policy_says_its_state():
     states[1].set_drained(drained=True)
     assert "drained" in repr(states[1])
     assert repr(Backends(states)).startswith("<Backends 0 of 2")
+
+
+def test_a_retry_costs_no_other_backend_its_turn():
+    policy, states = pool(1, 1, 2)
+    first, retried = Counter(), Counter()
+    for _ in range(12):
+        state = policy.pick()
+        first[state.backend.name] += 1
+        if state is states[2]:  # it refuses
+            retried[policy.pick({state}).backend.name] += 1
+    assert first == {"b0": 3, "b1": 3, "b2": 6}
+    assert retried == {"b0": 3, "b1": 3}
