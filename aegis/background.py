@@ -57,6 +57,8 @@ class Background:
             return
         names = {job.name for job in self.jobs}
         gone = [self._runners.pop(name).greenlet for name in list(self._runners) if name not in names]
+        for name in self.lateness.keys() - names:
+            del self.lateness[name]
         for job in self.jobs:
             runner = self._runners.get(job.name)
             if runner is None:

@@ -120,7 +120,8 @@ class LogWriter:
 
 def open_log(path: str) -> int:
     """A descriptor that appends to the file, made when missing and readable by its group only. Raises OSError."""
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    # Not blocking: to open a FIFO that nobody reads would hold the whole loop until somebody does.
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
 
 
 def _nothing() -> None:

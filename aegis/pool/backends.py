@@ -10,6 +10,7 @@ from aegis.config.schema import CircuitBreaker
 from aegis.events import Events, Kind
 from aegis.pool.backend import Backend, BackendState
 from aegis.pool.breaker import Event, State
+from aegis.pool.health import Condition
 
 BREAKER_WORDS: Final = {
     State.OPEN: "the breaker opened and lets nothing through",
@@ -28,6 +29,7 @@ class Backends:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.version = 1
+        self._round_over = False  # the first round of probes was, once
         self.states: tuple[BackendState, ...] = ()
         self._events = events or Events()
         self._clock = clock
@@ -42,6 +44,13 @@ class Backends:
     def get(self, name: str) -> BackendState | None:
         """The backend of this name."""
         return next((state for state in self.states if state.backend.name == name), None)
+
+    @property
+    def unprobed(self) -> list[BackendState]:
+        """Those that the first round of probes has still to reach; none once it is over, whatever a reload adds."""
+        if self._round_over:
+            return []
+        return [state for state in self.states if state.health.condition is Condition.UNKNOWN]
 
     def in_flight(self) -> int:
         """Attempts under way on all of them."""
@@ -74,6 +83,7 @@ class Backends:
         flight; its weight and addresses become the wanted ones. make: a new backend's state, as at start. What is
         removed gets no new request; its requests in flight go on, and its connections close as they end.
         """
+        self._round_over = not self.unprobed
         held = {state.backend.origin: state for state in self.states}
         added = []
         states = []

@@ -70,7 +70,8 @@ def _probes(parts: Parts) -> Iterator[Job]:
     prober = parts.prober
     for state in parts.backends:
         yield Job(
-            f"probe {state.backend.name}",
+            # Not the name alone: what a reload puts behind a name that stays is another backend, probed at once.
+            f"probe {state.backend.name} at {state.backend.url}",
             prober.section.interval,
             partial(prober.probe, state),
             jitter=PROBE_JITTER,

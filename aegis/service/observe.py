@@ -104,7 +104,7 @@ class Observer:
 
     def missing(self) -> str:
         """What keeps this process from being ready; "" when it is."""
-        return views.missing(self.stage, self.parts.backends.states)
+        return views.missing(self.stage, self.parts.backends)
 
     def collect(self) -> Snapshot:
         """All of it as it is now, but for rates and percentiles, which are those of the last second."""

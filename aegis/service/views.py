@@ -7,8 +7,8 @@ from aegis.config.schema import Config
 from aegis.metrics.snapshot import BackendView, ConnectionsView, LimiterView
 from aegis.metrics.window import Percentiles
 from aegis.pool.backend import BackendState
+from aegis.pool.backends import Backends
 from aegis.pool.breaker import State
-from aegis.pool.health import Condition
 from aegis.ratelimit.limiter import Limiter
 from aegis.wire.server import WireSettings
 
@@ -54,7 +54,7 @@ def why_not(state: BackendState) -> str:
     return "" if state.breaker.admits else f"breaker {state.breaker.state}"
 
 
-def missing(stage: str, states: Sequence[BackendState]) -> str:
+def missing(stage: str, backends: Backends) -> str:
     """What keeps this process from being ready, in words; "" when it is.
 
     Ready = listening, not stopping, and after the first probe round at least one eligible backend.
@@ -63,11 +63,11 @@ def missing(stage: str, states: Sequence[BackendState]) -> str:
         return "not listening yet"
     if stage != "serving":
         return "stopping"
-    if unprobed := [state.backend.name for state in states if state.health.condition is Condition.UNKNOWN]:
-        return f"the first probe is not over: {', '.join(unprobed)}"
-    if any(state.eligible for state in states):
+    if unprobed := backends.unprobed:
+        return f"the first probe is not over: {', '.join(state.backend.name for state in unprobed)}"
+    if any(state.eligible for state in backends):
         return ""
-    return "no backend is eligible: " + ", ".join(f"{state.backend.name} {why_not(state)}" for state in states)
+    return "no backend is eligible: " + ", ".join(f"{state.backend.name} {why_not(state)}" for state in backends)
 
 
 def backend_view(state: BackendState, latency: Percentiles, history: Sequence[float]) -> BackendView:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 
 import gevent
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from tests.support.aegis_process import AegisProcess, config_for, run_aegis
 from tests.support.load import Load
 from tests.support.poll import eventually
+from tests.support.ports import free_port
 from tests.support.raw_client import RawClient
 from tests.support.scripted_backend import ScriptedBackend, answer, before_body
 
@@ -156,6 +159,45 @@ def test_a_log_file_that_cannot_be_opened_refuses_the_reload(aegis, config):
     assert "logging.file" in aegis.reload(changed, accepted=False)["error"]
     with RawClient(aegis.address) as client:
         assert ";q=5;" not in client.get("/")["RateLimit-Policy"]
+
+
+def test_a_log_pipe_that_nobody_reads_refuses_the_reload_and_holds_nobody_up(aegis, config, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    changed = with_section(config, "logging", file=str(pipe))
+    assert "logging.file" in aegis.reload(changed, accepted=False)["error"]
+    with RawClient(aegis.address) as client:
+        assert client.get("/").status == 200
+
+
+def test_another_backend_behind_the_same_name_is_probed_at_once(backends):
+    config = config_for([{"name": "app", "url": backends[0].url, "weight": 1}])
+    with AegisProcess(config) as aegis:
+        eventually(lambda: backends[0].probes, "the first probe")
+        aegis.reload({**config, "backends": [{"name": "app", "url": backends[1].url, "weight": 1}]})
+        eventually(lambda: backends[1].probes, "the first probe of the other one")
+        assert aegis.stop() == 0
+
+
+def test_readiness_lasts_while_a_backend_that_was_added_is_probed_for_the_first_time(backends):
+    admin = free_port()
+    config = config_for(backends[:1], admin={"listen": "{}:{}".format(*admin)})
+    with socket.create_server(free_port()) as mute, AegisProcess(config) as aegis:
+        eventually(lambda: readiness(admin) == 200, "ready")
+        host, port = mute.getsockname()
+        aegis.reload({**config, "backends": [*config["backends"], {"url": f"http://{host}:{port}", "weight": 1}]})
+        probing, _ = mute.accept()
+        with probing:
+            assert readiness(admin) == 200
+        assert aegis.stop() == 0
+
+
+def readiness(admin):
+    try:
+        with RawClient(admin) as client:
+            return client.get("/readyz").status
+    except ConnectionRefusedError:  # it opens a moment after the port
+        return 0
 
 
 def test_the_log_level_of_the_command_line_outlives_reloads(backends, config):

@@ -43,13 +43,13 @@ def probed(clock):
 
 def test_before_the_first_result_a_backend_is_eligible(probed):
     assert probed.a.eligible
-    assert probed.a.health.condition is Condition.UNKNOWN
+    assert probed.backends.unprobed == [probed.a]
 
 
 def test_the_first_failure_takes_it_out_at_once_and_says_why(probed):
     probed.a_answers("-")
     assert not probed.a.eligible
-    assert probed.a.health.condition is Condition.DOWN
+    assert probed.backends.unprobed == []
     last = probed.events.since()[-1]
     assert (last.kind, last.level) == ("backend_down", "WARNING")
     assert last.message == f"a is down: {FAILURE}"

@@ -107,5 +107,14 @@ def test_a_stop_waits_until_every_greenlet_is_gone():
     assert ended == [1]
 
 
+def test_a_job_that_is_gone_leaves_nothing_behind():
+    lateness = {}
+    background = Background([Job("goes", 60, lambda: None, first=0.0)], lateness)
+    background.start()
+    eventually(lambda: "goes" in lateness, "its run")
+    background.reconfigure([])
+    assert (lateness, background.greenlets) == ({}, [])
+
+
 def test_a_background_names_its_jobs():
     assert "sweep" in repr(Background([Job("sweep", 1, lambda: None)]))

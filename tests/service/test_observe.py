@@ -141,18 +141,18 @@ def test_not_ready_without_an_eligible_backend_and_the_words_say_why_of_each(wat
     for _ in range(3):
         watched.parts.prober.note(watched.state("b"), "refused")
     assert (
-        missing("serving", watched.parts.backends.states)
+        missing("serving", watched.parts.backends)
         == "no backend is eligible: a drained, b down (refused), idle drained"
     )
     watched.state("a").set_drained(drained=False)
-    assert missing("serving", watched.parts.backends.states) == ""
+    assert missing("serving", watched.parts.backends) == ""
 
 
 def test_not_ready_before_the_first_round_of_probes_is_over():
     watched = Watched()
     for state in watched.parts.backends:
         state.health.condition = Condition.UNKNOWN
-    assert missing("serving", watched.parts.backends.states) == "the first probe is not over: a, b, idle"
+    assert missing("serving", watched.parts.backends) == "the first probe is not over: a, b, idle"
 
 
 def test_a_backend_is_shown_with_its_breaker_and_its_failures(watched):
@@ -164,7 +164,7 @@ def test_a_backend_is_shown_with_its_breaker_and_its_failures(watched):
     assert 29 < view.breaker_opens_in <= 30
     assert watched.view("b").breaker_opens_in is None
     watched.state("b").set_drained(drained=True)
-    assert "a breaker open" in missing("serving", watched.parts.backends.states)
+    assert "a breaker open" in missing("serving", watched.parts.backends)
 
 
 # what only a look can tell
