@@ -6,7 +6,6 @@ import pytest
 
 from aegis.config.schema import HealthCheck
 from aegis.pool.breaker import State
-from aegis.pool.health import Condition
 from aegis.pool.probe import ProbeFailedError
 from aegis.pool.prober import Prober
 from tests.pool.states import kinds, pool, run
