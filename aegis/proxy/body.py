@@ -84,8 +84,8 @@ class ResponseBody:
             return
         yield self._rest  # empty: lets the head go out while the body takes its time
         while left:
-            # [SECURITY] ResponseDesync: one byte more is asked for than may come, so that bytes behind the end are seen
-            # before the connection is parked: whoever took it in the same turn would get them for an answer.
+            # One byte more than may come: bytes behind the end are seen before the connection is parked, or whoever
+            # took it in the same turn would get them for an answer.
             piece = self._read(left + 1 if left < PIECE else PIECE - 1)
             if not piece:
                 raise self._aborted(f"closed with {left} of {length} bytes to come")
