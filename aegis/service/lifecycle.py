@@ -159,11 +159,13 @@ class Service:
         """Reload the configuration."""
         if self._superseded or self.screen.swallows_hangup():
             return
-        notifier = self.parts.notifier
-        notifier.reloading()
+        serving, notifier = self.stage is Stage.SERVING, self.parts.notifier
+        if serving:
+            notifier.reloading()
         with contextlib.suppress(VerbError):  # the event has said it
             self.reloader.reload()
-        notifier.ready(self.parts.status())
+        if serving and self.stage is Stage.SERVING:  # READY behind STOPPING would take the stop back
+            notifier.ready(self.parts.status())
 
     def reopen(self) -> None:
         """Go on in new log files after a rotation."""

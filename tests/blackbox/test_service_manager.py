@@ -14,11 +14,13 @@ import time
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from tests.support.aegis_process import ROOT, AegisProcess, config_for, environment
 from tests.support.load import Load
 from tests.support.poll import eventually
-from tests.support.scripted_backend import ScriptedBackend
+from tests.support.raw_client import RawClient
+from tests.support.scripted_backend import HELLO, ScriptedBackend, hold
 
 pytestmark = pytest.mark.process
 
@@ -64,6 +66,27 @@ def test_an_invalid_reload_ends_with_ready_too_or_the_manager_would_wait_for_eve
         aegis.reload(accepted=False)
         told(manager, "RELOADING")
         told(manager, "READY")
+
+
+def test_a_reload_in_the_middle_of_a_drain_does_not_take_the_stop_back(backend, manager):
+    release = Event()
+    backend.on("/held", hold(release, HELLO))
+    with (
+        AegisProcess(config_for([backend]), env={"NOTIFY_SOCKET": manager.getsockname()}) as aegis,
+        RawClient(aegis.address) as client,
+    ):
+        told(manager, "READY")
+        client.request("GET", "/held")
+        backend.wait_for("/held")
+        aegis.signal(signal.SIGTERM)
+        told(manager, "STOPPING")
+        aegis.reload()
+        release.set()
+        assert client.read_response().status == 200
+        assert aegis.wait() == 0
+        manager.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            told(manager, "READY")
 
 
 def test_the_watchdog_hears_of_it_at_half_its_interval(backend, manager):
