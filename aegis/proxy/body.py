@@ -138,9 +138,13 @@ class ResponseBody:
 
 def at_hand(head: "Head", rest: bytes, method: str) -> tuple[list[bytes | memoryview], bool] | None:
     """(the whole body, whether the message ended exactly there) when it came with the head; None when not."""
-    if method == "HEAD" or head.status in NO_BODY_STATUSES:
-        return [], not rest
     length = head.framing.length
+    if method == "HEAD":
+        # [SECURITY] ResponseDesync: backends that send the body of a HEAD all the same may do so in a later packet,
+        # which the next request would take for its answer. Only where none was announced none can be on its way.
+        return [], not rest and length == 0
+    if head.status in NO_BODY_STATUSES:
+        return [], not rest
     if length is not None:
         return ([rest[:length]], len(rest) == length) if len(rest) >= length else None
     if not head.framing.chunked or not rest.endswith(b"0\r\n\r\n"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gevent
 import pytest
 from gevent.event import Event
 
@@ -140,6 +141,28 @@ def test_bytes_after_a_response_make_its_connection_unfit_for_reuse(backend, cli
     after = client.get("/after-more")
     assert after.body == b"hello"
     assert backend.asked("/more")[-1].connection is not backend.asked("/after-more")[-1].connection
+
+
+def test_the_body_of_a_head_that_comes_later_does_not_answer_the_request_that_is_pipelined_behind_it(backend, client):
+    def in_two_packets(connection, request):
+        connection.send(answer(length=40_000))
+        gevent.sleep(0.0005)
+        connection.send(answer(body=b"poison"))
+
+    backend.on("/head", in_two_packets)
+    for _ in range(20):
+        client.request("HEAD", "/head")
+        client.request("GET", "/after-head")
+        assert client.read_response("HEAD").status == 200
+        assert client.read_response().body == b"hello"
+
+
+def test_bytes_after_a_large_response_do_not_answer_the_request_that_is_pipelined_behind_it(backend, client):
+    backend.on("/large", answer(body=b"x" * 50_000) + answer(body=b"poison"))
+    client.request("GET", "/large")
+    client.request("GET", "/after-large")
+    assert len(client.read_response().body) == 50_000
+    assert client.read_response().body == b"hello"
 
 
 MALFORMED_HEADS = {
