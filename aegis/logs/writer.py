@@ -106,6 +106,14 @@ class LogWriter:
                 gevent.sleep(0.001)
                 self.flush()
 
+    def after_fork(self) -> None:
+        """In the child, before anything else runs: go on with a thread of its own.
+
+        gevent gives a pool its threads back in the next turn of the loop. A batch that was handed over before would
+        never be written, and its greenlet, with all later batches, would wait for it until the end.
+        """
+        self._threads = ThreadPool(self._threads.maxsize)
+
     def _close_retired(self) -> None:
         while self._retired:
             os.close(self._retired.pop())

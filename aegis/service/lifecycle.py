@@ -212,6 +212,7 @@ class Service:
     def _drain_as_old_image(self, ready: handover.Ready) -> None:
         """In the child: go on accepting until the new image does, then end."""
         parts = self.parts
+        parts.writer.after_fork()
         self._superseded = True
         parts.old_images.children.clear()  # they are the new image's children
         parts.notifier.mute()

@@ -8,6 +8,7 @@ import os
 import random
 
 import gevent
+import gevent.os
 import pytest
 from gevent.event import Event
 from gevent.monkey import get_original
@@ -252,3 +253,21 @@ def test_after_a_rotation_lines_go_to_a_new_file_under_the_old_name(tmp_path, th
     writer.flush()
     assert path.read_bytes() == b"after\nstill\n"
     os.close(descriptor)
+
+
+def test_a_line_that_is_put_right_after_a_fork_is_written_by_the_child(pipe, threads):
+    reader, descriptor = pipe()
+    writer = LogWriter(descriptor, threads)
+    writer.put(b"parent\n")
+    writer.flush()  # its thread lives now, and the fork does not take it along
+    child = gevent.os.fork()
+    if not child:
+        try:
+            with gevent.Timeout(5):
+                writer.after_fork()
+                writer.put(b"child\n")
+                writer.flush()
+        finally:
+            os._exit(0)  # nothing of the tests may run here
+    os.waitpid(child, 0)
+    assert available(reader) == b"parent\nchild\n"
