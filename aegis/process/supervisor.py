@@ -210,14 +210,19 @@ class Supervisor:
 
     def _wait_until_ready(self) -> bool:
         deadline = time.monotonic() + START_PATIENCE
+        early = list[signal.Signals]()  # the port is open already: what is asked for meanwhile is done afterwards
         while not all(self.board.worker(child.index).ready for child in self.workers) or not self.board.patience[1]:
             info = signal.sigtimedwait(self._signals, 0.02)
-            if info is not None and SIGNALS.get(signal.Signals(info.si_signo)) == "stop":
-                return False
+            if info is not None:
+                early.append(signal.Signals(info.si_signo))
+                if SIGNALS.get(early[-1]) == "stop":
+                    return False
             self._reap()
             if time.monotonic() > deadline or any(child.deaths for child in self._children):
                 self._failed = True
                 return False
+        for number in dict.fromkeys(early):
+            self._take(number)
         return True
 
     def _drain_old(self) -> None:

@@ -13,6 +13,8 @@ from functools import partial
 from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
+from gevent import monkey
+
 from aegis.config.schema import Config
 from aegis.logs.lines import json_line, text_line, timestamp
 from aegis.logs.writer import open_log
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("aegis")
 
 STDOUT: Final = 1
+
+_close: Final = monkey.get_original("os", "close")  # gevent's leaves it to a loop, and there is none in the parent
 DIVIDED: Final = "server.steering: connections are spread, each worker enforces rate/{0} and burst/{0} of a client"
 NO_STEERING: Final = (
     "the kernel cannot steer by client: connections are spread, each worker enforces rate/{0} and burst/{0}"
@@ -171,7 +175,7 @@ class Several:
                 os.set_blocking(descriptor, True) if section.file else None
                 os.write(descriptor, line)
             finally:
-                os.close(descriptor)
+                _close(descriptor)
         except OSError:
             sys.stderr.write(f"aegis: {words}\n")
 

@@ -153,6 +153,23 @@ def test_kill_9_of_a_worker_under_load_loses_only_what_it_had_in_flight(backend)
         assert aegis.stop() == 0
 
 
+def test_the_parent_keeps_no_descriptor_of_what_it_says_of_a_death(backend):
+    with several(backend) as aegis:
+        started(aegis)
+        opened = Path(f"/proc/{aegis.process.pid}/fd")
+        before = len(list(opened.iterdir()))
+        for number in (1, 2):
+            os.kill(workers_of(aegis)[0], signal.SIGKILL)
+            eventually(lambda number=number: _deaths(aegis) == number, "the line of its death", 10)
+            eventually(lambda: len(workers_of(aegis)) == 2, "its successor", 10)
+        assert len(list(opened.iterdir())) == before
+        assert aegis.stop() == 0
+
+
+def _deaths(aegis):
+    return sum("ended with -9" in words for words in aegis.messages())
+
+
 def test_kill_9_of_the_control_process_costs_no_request_and_it_comes_back(backend, admin):
     with several(backend, admin) as aegis:
         started(aegis)
@@ -185,6 +202,12 @@ def test_a_reload_reaches_every_worker_under_load_and_a_wrong_one_none(backend):
         for source in SOURCES[:10]:
             with RawClient(aegis.address, source=source) as client:
                 assert client.get("/").status == 200
+        assert aegis.stop() == 0
+
+
+def test_a_reload_that_is_asked_for_before_all_serve_is_not_lost(backend):
+    with several(backend) as aegis:  # its port is open: that is all
+        aegis.reload()
         assert aegis.stop() == 0
 
 
