@@ -54,7 +54,7 @@ def _file_of_the_group() -> str:
 
 
 file_option = click.option(
-    "-c", "--config", "path", default=_file_of_the_group, show_default=DEFAULT_CONFIG, help="The configuration file."
+    "-c", "--config", "path", default=_file_of_the_group, help=f"The configuration file.  [default: {DEFAULT_CONFIG}]"
 )
 connect_option = click.option(
     "--connect",

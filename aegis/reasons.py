@@ -136,6 +136,13 @@ class Refused(Exception):  # noqa: N818 - a refusal is an outcome, no error of o
         return f"{self.reason}: {self.detail}" if self.detail else str(self.reason)
 
 
+class ExhaustedError(Refused):
+    """We have nothing left that the request needs, such as a descriptor. No backend is to blame for it."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Reason.INTERNAL_ERROR, detail)
+
+
 class Replay(Enum):
     """Whether trying a failed attempt again is safe, as far as the failure itself can tell."""
 

@@ -119,6 +119,7 @@ class AdminApp:
         verb, backend = _verb_of(path)
         do = self._verbs.get(verb)
         if do is None:
+            _must_be(method, (*READS, "POST"))  # no page has another, TRACE and CONNECT least of all
             raise _NoReplyError(404, "not found")
         _must_be(method, ("POST",))
         self._must_be_meant(environ)

@@ -7,6 +7,9 @@ from aegis.reasons import Reason, Refused
 
 END: Final = b"\r\n\r\n"
 
+TLS_HANDSHAKE: Final = b"\x16\x03"
+"""What a TLS client begins with: a record of the handshake, of any version (RFC 8446 §5.1)."""
+
 
 def strip_empty_line(buffer: bytes) -> bytes:
     """Take one empty line off the front (RFC 9112 §2.2); a second one is refused."""
@@ -42,6 +45,8 @@ def _too_large(buffer: bytes, limit: int) -> Refused:
 
 def _refuse_early(buffer: bytes) -> None:
     """What is wrong already must not wait for a timeout: HTTP/0.9, bare LF, another protocol."""
+    if buffer.startswith(TLS_HANDSHAKE):
+        raise Refused(Reason.BAD_REQUEST_LINE, "looks like TLS, and this port speaks plain HTTP")
     line, crlf, rest = buffer.partition(b"\r\n")
     if crlf:
         request_line.split(line)

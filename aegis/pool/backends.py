@@ -113,6 +113,11 @@ class Backends:
             state.breaker.reconfigure(section)
         self.changed()
 
+    def drop_parked(self) -> bool:
+        """Close one connection that waits for a next request, of the backend with the most; False if none does."""
+        pools = [state.connections for state in self.states]
+        return max(pools, key=lambda pool: len(pool.idle())).drop_oldest()
+
     # told by the states
 
     def changed(self) -> None:

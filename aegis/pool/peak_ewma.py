@@ -121,7 +121,8 @@ class PowerOfTwo:
                 return 1.0  # nobody has answered yet: all are alike
             self._mean = sum(known) / len(known)
             self._mean_until = now + MEAN_LIFE
-        return self._mean
+        # It decays as what it was made of does, or whoever has samples would be a little faster until the next look.
+        return self._mean * exp((self._mean_until - MEAN_LIFE - now) / DECAY)
 
     def _rebuild(self) -> None:
         self._version = self._backends.version

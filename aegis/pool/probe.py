@@ -36,14 +36,14 @@ class _TooLateError(Exception):
 
 
 def probe(backend: "Backend", connections: "BackendPool", section: HealthCheck) -> None:
-    """One probe. Raises ProbeFailedError; never takes longer than `timeout`."""
+    """One probe; never takes longer than `timeout`. Raises ProbeFailedError, and ExhaustedError as a connect does."""
     try:
         with gevent.Timeout(section.timeout, _TooLateError):
             _ask(backend, connections, section)
     except _TooLateError:
         raise ProbeFailedError(f"no whole answer to GET {section.path} within {section.timeout}") from None
     except BackendError as error:
-        reason = getattr(error.__cause__, "strerror", None) or error.detail
+        reason = getattr(error.__cause__, "strerror", None) or error.__cause__
         raise ProbeFailedError(f"cannot connect to {backend.host}:{backend.port}: {reason}") from error
 
 

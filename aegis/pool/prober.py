@@ -14,6 +14,9 @@ from aegis.pool.health import Event as HealthEvent
 from aegis.pool.probe import ProbeFailedError
 from aegis.pool.probe import probe as send_probe
 from aegis.pool.warmup import FULL
+from aegis.reasons import ExhaustedError
+
+log = logging.getLogger(__name__)
 
 SendProbe = Callable[[BackendState, HealthCheck], None]
 """One probe. Raises ProbeFailedError."""
@@ -51,6 +54,8 @@ class Prober:
             self._send(state, self.section)
         except ProbeFailedError as failure:
             self.note(state, str(failure))
+        except ExhaustedError as shortage:  # says nothing of the backend
+            log.warning("a probe could not be sent", extra={"backend": state.backend.name, "error": shortage.detail})
         else:
             self.note(state, "")
 

@@ -17,6 +17,7 @@ from aegis.logs.writer import LogWriter, open_log
 from aegis.metrics.counters import Counters
 from aegis.metrics.window import LatencyWindow
 from aegis.net.deadlines import Deadlines
+from aegis.net.shortage import MakeRoom, no_room
 from aegis.pool.backend import Backend, BackendState
 from aegis.pool.backends import Backends
 from aegis.pool.breaker import Breaker
@@ -64,7 +65,11 @@ def build(
     request_heads, response_heads = RequestHeads(), ResponseHeads()
     writer = LogWriter(_log_descriptor(config), ThreadPool(1))
     events = Events() if events is None else events
-    states = Backends([make_state(backend, config, deadlines, make_breaker) for backend in backends], events)
+
+    def make_room() -> bool:
+        return states.drop_parked()
+
+    states = Backends([make_state(each, config, deadlines, make_breaker, make_room) for each in backends], events)
     prober = Prober(states, config.health_check, events)
     dns = ThreadPool(AT_ONCE)  # its own: stuck look-ups would delay whatever else runs in the loop's shared pool.
     counters = Counters(config.server.allowed_methods)
@@ -153,11 +158,15 @@ def _log_descriptor(config: Config) -> int:
 
 
 def make_state(
-    backend: Backend, config: Config, deadlines: Deadlines, make_breaker: MakeBreaker = own_breaker
+    backend: Backend,
+    config: Config,
+    deadlines: Deadlines,
+    make_breaker: MakeBreaker = own_breaker,
+    make_room: MakeRoom = no_room,
 ) -> BackendState:
     """A backend as it begins: eligible, its breaker closed, nothing connected."""
     transport = config.transport
-    dial = DialSettings(backend.addresses, transport.connect_timeout, deadlines)
+    dial = DialSettings(backend.addresses, transport.connect_timeout, deadlines, make_room)
     pool = open_pool(
         backend.url, dial, max_idle=transport.max_idle_per_backend, idle_timeout=transport.idle_conn_timeout
     )

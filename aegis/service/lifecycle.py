@@ -82,6 +82,7 @@ class Service:
             parts.deadlines,
             parts.request_heads,
         )
+        self.server.make_room = parts.backends.drop_parked
         self.reloader = Reloader(parts, source, self.server)
         parts.observer.source = source.name
         parts.observer.server = self.server

@@ -99,7 +99,13 @@ class Reloader:
 
     def _backends(self, config: Config, backends: Sequence[Backend]) -> None:
         parts = self._parts
-        make = partial(make_state, config=config, deadlines=parts.deadlines, make_breaker=parts.make_breaker)
+        make = partial(
+            make_state,
+            config=config,
+            deadlines=parts.deadlines,
+            make_breaker=parts.make_breaker,
+            make_room=parts.backends.drop_parked,
+        )
         parts.backends.replace(backends, make)
         for state in parts.backends:
             state.connections.reconfigure(config.transport)

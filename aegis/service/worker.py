@@ -54,6 +54,7 @@ class Worker:
         self.server = Server(
             listener, parts.stack.application, wire_settings(config, cap), parts.deadlines, parts.request_heads
         )
+        self.server.make_room = parts.backends.drop_parked
         self.reloader = Reloader(parts, common.source, self.server)
         self.reloader.jobs = self.jobs
         self._reporter = Reporter(

@@ -16,25 +16,44 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
 from aegis.net.deadlines import Deadlines
+from aegis.net.shortage import SHORTAGES, MakeRoom, no_room
 from aegis.net.stream import Stream
 from aegis.net.tls import TlsStream
-from aegis.reasons import BackendError, Reason, Replay
+from aegis.reasons import BackendError, ExhaustedError, Reason, Replay
 from aegis.transport.resolver import Address
 
 
 class DialSettings:
-    """What a connection needs to dial: vetted addresses in resolver order, `connect_timeout` seconds for each."""
+    """What a connection needs to dial: vetted addresses in resolver order, `connect_timeout` seconds for each.
 
-    __slots__ = ("addresses", "connect_timeout", "deadlines")
+    make_room: asked when there is no descriptor left for it.
+    """
 
-    def __init__(self, addresses: tuple[Address, ...], connect_timeout: float, deadlines: Deadlines) -> None:
+    __slots__ = ("addresses", "connect_timeout", "deadlines", "make_room")
+
+    def __init__(
+        self,
+        addresses: tuple[Address, ...],
+        connect_timeout: float,
+        deadlines: Deadlines,
+        make_room: MakeRoom = no_room,
+    ) -> None:
         self.addresses = addresses
         self.connect_timeout = connect_timeout
         self.deadlines = deadlines
+        self.make_room = make_room
+
+    def __repr__(self) -> str:
+        return f"<DialSettings {self.places} within {self.connect_timeout:g} s>"
+
+    @property
+    def places(self) -> str:
+        """The addresses, for people."""
+        return ", ".join(map(str, self.addresses))
 
     def at(self, addresses: tuple[Address, ...]) -> "DialSettings":
         """The same toward other addresses."""
-        return DialSettings(addresses, self.connect_timeout, self.deadlines)
+        return DialSettings(addresses, self.connect_timeout, self.deadlines, self.make_room)
 
 
 def dial(settings: DialSettings) -> socket.socket:
@@ -46,7 +65,7 @@ def dial(settings: DialSettings) -> socket.socket:
     failure: OSError = OSError("no vetted address")
     for host, port in settings.addresses:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = gevent_socket.socket(family, socket.SOCK_STREAM)
+        sock = _socket_of(family, settings.make_room)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.settimeout(settings.connect_timeout)
@@ -60,6 +79,15 @@ def dial(settings: DialSettings) -> socket.socket:
         else:
             return sock
     raise failure
+
+
+def _socket_of(family: int, make_room: MakeRoom) -> gevent_socket.socket:
+    while True:
+        try:
+            return gevent_socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            if error.errno not in SHORTAGES or not make_room():
+                raise
 
 
 class _Exchanging:
@@ -86,13 +114,16 @@ class _Exchanging:
         super().__init__(*args, **settings)
 
     def open(self) -> Stream:
-        """Connect. Raises BackendError."""
+        """Connect. Raises BackendError, or ExhaustedError when it is we who have no descriptor left."""
         try:
             with gevent.Timeout(self._patience(), TimeoutError("connecting took too long")):
                 self.connect()  # type: ignore[attr-defined]
         except (OSError, HTTPError, ssl.SSLError) as error:
             self.close()
-            raise BackendError(Reason.BAD_GATEWAY_CONNECT, str(error), Replay.ANOTHER_BACKEND) from error
+            if getattr(error, "errno", None) in SHORTAGES:
+                raise ExhaustedError(f"no connection to a backend: {error}") from error
+            detail = f"{self.dial_settings.places}: {error}"
+            raise BackendError(Reason.BAD_GATEWAY_CONNECT, detail, Replay.ANOTHER_BACKEND) from error
         self.stream = self._make_stream()
         return self.stream
 

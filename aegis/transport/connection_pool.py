@@ -94,7 +94,7 @@ class _BackendPool:
         return connection
 
     def open_apart(self) -> Connection:
-        """A connection of nobody's request, such as a probe's: neither counted nor ever parked. Raises BackendError."""
+        """A connection of nobody's request, such as a probe's: neither counted nor ever parked. Raises as `open`."""
         connection: Connection = self._new_conn()  # type: ignore[attr-defined]
         self.num_connections -= 1  # type: ignore[misc]  # it lies in urllib3's own instance dict
         connection.dial_settings = self.dial_settings
@@ -126,6 +126,14 @@ class _BackendPool:
         """Close a parked connection and take it out of the pool."""
         self.pool.remove(connection)
         connection.close()
+
+    def drop_oldest(self) -> bool:
+        """Close what was parked longest ago; False when nothing is parked."""
+        connection = next(iter(self.idle()), None)
+        if connection is None:
+            return False
+        self.drop(connection)
+        return True
 
     def discard(self, connection: Connection) -> None:
         """Close a taken connection and leave its place to a new one."""

@@ -67,8 +67,8 @@ TRANSITIONS: Final = {
     (State.LINGER, Event.DONE): State.CLOSED,
 }  # a pair that is absent cannot happen: KeyError is a bug of ours
 
-# On the hot path: a member looked up in its enum costs as much as the table itself.
-# For the hot path: what the table says of the two events of every request, and its plainest question.
+# For the hot path: what the table says of the two events of every request, and its plainest question. A member looked
+# up in its enum costs as much as the table itself.
 _AFTER_COMPLETE: Final = {before: after for (before, event), after in TRANSITIONS.items() if event is Event.COMPLETE}
 _AFTER_KEPT: Final = {before: after for (before, event), after in TRANSITIONS.items() if event is Event.KEPT}
 _READING: Final = frozenset({State.FRESH, State.IDLE, State.HEAD})

@@ -20,6 +20,7 @@ from gevent.pywsgi import WSGIServer
 from aegis.context import Peer, WsgiApp
 from aegis.http1.request_head import RequestHeads
 from aegis.net.deadlines import Deadlines
+from aegis.net.shortage import SHORTAGES, MakeRoom, no_room
 from aegis.security.forwarding import VIA, untrusted_peer_fields
 from aegis.security.masking import masked, unmapped
 from aegis.wire.connection import Connection
@@ -31,6 +32,9 @@ UNACKED_OFFSET: Final = 24
 
 VICTIMS: Final = 64
 BACKLOG: Final = 4096
+SHORTAGE_PAUSE: Final = 1.0
+"""Seconds without accepting when there is no descriptor left."""
+
 UNSENT_LOW_WATER: Final = 128 * 1024
 Network = IPv4Network | IPv6Network
 
@@ -76,6 +80,7 @@ class Server(WSGIServer):
         self.evicted = 0  # idle connections closed to let new ones in
         self.pauses = 0  # times that accepting stopped because none was idle
         self.crowded = False  # accepting has stopped; the next connection to end or to fall idle lets it go on
+        self.make_room: MakeRoom = no_room
         self._longest_idle: list[tuple[float, Connection]] = []
         super().__init__(listener, application, spawn=Pool(greenlet_class=ConnectionGreenlet), log=None)  # type: ignore[arg-type]
 
@@ -93,6 +98,11 @@ class Server(WSGIServer):
         try:
             fd, address = self.socket._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - the only way to a bare descriptor
         except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno not in SHORTAGES:
+                raise
+            self._run_short(error)
             return None
         self.open += 1
         self.accepted += 1
@@ -121,6 +131,15 @@ class Server(WSGIServer):
         """Connections that the kernel holds for us: tcpi_unacked of a listening socket."""
         info = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, UNACKED_OFFSET + 4)
         return int.from_bytes(info[UNACKED_OFFSET:], sys.byteorder)
+
+    def _run_short(self, error: OSError) -> None:
+        """No descriptor is left: what nobody needs gives its own up; else accepting pauses, or the loop would spin."""
+        if self.evict() or self.make_room():
+            return
+        log.warning("accepting pauses", extra={"error": str(error), "seconds": SHORTAGE_PAUSE})
+        self.stop_accepting()
+        self._timer = self.loop.timer(SHORTAGE_PAUSE)  # as gevent's own, so that a stop ends it too
+        self._timer.start(self._resume)
 
     def _make_room(self) -> bool:
         """At the cap: True when the connection idle longest gave way to one that waits."""

@@ -17,6 +17,7 @@ from tests.support.raw_client import RawClient
 
 READS = ["/livez", "/healthz", "/readyz", "/metrics", "/snapshot", "/events", "/stacks"]
 VERBS = ["/backends/a/drain", "/backends/a/resume", "/reload"]
+NOWHERE = ["/", "/metrics/", "/backends", "/backends/a", "/backends/a/reload", "/backends//x", "/a/b/c/drain"]
 HEALTH = ["/livez", "/healthz", "/readyz", "/metrics"]
 
 
@@ -119,9 +120,18 @@ def test_every_answer_has_the_security_fields_and_may_not_be_cached(ask, page):
 # what is not there
 
 
-@pytest.mark.parametrize(
-    "target", ["/", "/metrics/", "/backends", "/backends/a", "/backends/a/reload", "/backends//x", "/a/b/c/drain"]
-)
+@pytest.mark.parametrize("target", NOWHERE)
+@pytest.mark.parametrize("method", ["TRACE", "DELETE"])
+def test_a_method_that_no_page_has_is_405_wherever_it_is_sent(ask, method, target):
+    response = ask(method, target)
+    assert (response.status, response["Allow"]) == (405, "GET, HEAD, POST")
+
+
+def test_connect_is_405(ask):
+    assert ask("CONNECT", "example.test:443").status == 405
+
+
+@pytest.mark.parametrize("target", NOWHERE)
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_what_does_not_exist_is_404(ask, method, target):
     response = ask(method, target, ("X-Aegis", "1"))

@@ -317,6 +317,7 @@ def test_refused_connect_is_a_bad_gateway_and_keeps_the_client(gone):
         assert client.get("/third").status == 502
         line = aegis.wait_for_access(path="/first")
         assert (line["status"], line["reason"]) == (502, "bad_gateway_connect")
+        assert line["detail"] == "{}:{}: [Errno 111] Connection refused".format(*gone.address)
 
 
 def test_refused_connect_moves_the_request_to_another_backend_with_its_body(gone, backend):

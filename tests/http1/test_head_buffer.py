@@ -69,6 +69,14 @@ def test_one_byte_over_the_limit_is_refused():
         assert verdict(*one_by_one(of_size(limit + 1)), limit=limit) == "head_too_large"
 
 
+@pytest.mark.parametrize("version", [b"\x01", b"\x03"])
+def test_tls_on_this_port_is_called_by_its_name(version):
+    hello = b"\x16\x03" + version + b"\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(1, 255))
+    with pytest.raises(Refused, match="looks like TLS") as caught:
+        gathered(hello)
+    assert caught.value.reason == "bad_request_line"
+
+
 @pytest.mark.parametrize("end", [b"", b"\r\n\r\n", b" HTTP/1.1\r\nHost: a.test\r\n\r\n"])
 def test_a_request_line_over_the_limit_is_too_long(end):
     assert verdict(b"GET /" + b"a" * LIMIT + end) == "target_too_long"

@@ -210,3 +210,26 @@ def test_other_thresholds_of_the_breakers_change_who_is_eligible_at_once(clock):
 
 def test_a_backend_says_its_state(held):
     assert repr(held.get("a")) == "<Backend a down open drained 2 in flight>"
+
+
+class Parked:
+    """Stands for a backend's pool with so many connections parked."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def idle(self):
+        return list(range(self.count))
+
+    def drop_oldest(self):
+        self.count -= 1
+        return True
+
+
+def test_the_backend_with_the_most_parked_connections_gives_one_up(clock):
+    backends, _ = pool(clock, "abc")
+    for state, count in zip(backends, (1, 3, 2), strict=True):
+        state.connections = Parked(count)
+    for left in ((1, 2, 2), (1, 1, 2), (1, 1, 1)):
+        assert backends.drop_parked()
+        assert tuple(state.connections.count for state in backends) == left

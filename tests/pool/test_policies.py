@@ -274,6 +274,16 @@ def test_the_lower_latency_times_in_flight_plus_one_wins():
     assert taken == {"b0": 2, "b1": 20}
 
 
+def test_a_backend_without_samples_is_no_slower_than_the_mean_while_that_is_remembered():
+    backends, clock = pool(1, 1)
+    policy = two_choices(backends, clock)
+    policy.pick()
+    backends.states[0].record(5.0, clock())
+    policy.pick()
+    clock.advance(0.5)
+    assert names(policy) == {"b0", "b1"}
+
+
 def test_a_backend_without_samples_counts_as_the_pools_mean():
     backends, clock = pool(1, 1, 1)
     policy = two_choices(backends, clock)

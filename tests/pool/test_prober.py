@@ -8,6 +8,7 @@ from aegis.config.schema import HealthCheck
 from aegis.pool.breaker import State
 from aegis.pool.probe import ProbeFailedError
 from aegis.pool.prober import Prober
+from aegis.reasons import ExhaustedError
 from tests.pool.states import kinds, pool, run
 
 FAILURE = "GET /health answered 503"
@@ -162,3 +163,18 @@ def test_other_thresholds_hold_from_the_next_probe(probed):
     probed.prober.reconfigure(HealthCheck(unhealthy_threshold=1))
     probed.a_answers("-")
     assert not probed.a.eligible
+
+
+def test_our_own_lack_of_descriptors_says_nothing_of_a_backend(probed, caplog):
+    def send(state, section):
+        raise ExhaustedError("[Errno 24] Too many open files")
+
+    probed.a_answers("+")
+    prober = Prober(probed.backends, HealthCheck(unhealthy_threshold=1), probed.events, send)
+    prober.probe(probed.a)
+    assert probed.a.healthy
+    assert probed.a.probes == {True: 1, False: 0}
+    assert not probed.a.suspect
+    assert [record.message for record in caplog.records if record.name == "aegis.pool.prober"] == [
+        "a probe could not be sent"
+    ]

@@ -7,6 +7,7 @@ import pytest
 
 from aegis.config.schema import CircuitBreaker
 from aegis.pool.breaker import State
+from tests.support.descriptors import none_left
 from tests.support.poll import eventually
 from tests.support.ports import free_port
 from tests.support.raw_client import RawClient
@@ -201,3 +202,17 @@ def test_half_open_lets_no_more_through_at_once_than_it_may(proxied, clock):
     gevent.joinall(asking, timeout=5)
     assert sorted(each.value for each in asking) == [200] * 3 + [503] * 5
     idle(made.state)
+
+
+def test_our_own_lack_of_descriptors_is_a_500_and_counts_against_no_backend(proxied):
+    made, backend = proxied
+    with RawClient(made.address) as client:
+        eventually(lambda: made.server.open == 1, "the connection")
+        with none_left():
+            client.request("GET", "/x")
+            response = client.read_response()
+    assert (response.status, response.body) == (500, b'{"error":"internal server error"}')
+    idle(made.state)
+    assert (made.state.failures, made.state.breaker.streak, made.state.suspect) == (0, 0, False)
+    ask(made)
+    assert len(backend.requests) == 1

@@ -8,12 +8,13 @@ import gevent
 import pytest
 
 from aegis.net.deadlines import Deadlines
-from aegis.reasons import BackendError, Reason, Replay
+from aegis.reasons import BackendError, ExhaustedError, Reason, Replay
 from aegis.transport.connection import DialSettings
 from aegis.transport.connection_pool import open_pool
 from aegis.transport.resolver import Address
+from tests.support.descriptors import none_left
 from tests.support.poll import eventually
-from tests.support.ports import free_port
+from tests.support.ports import free_port, loopback_host
 from tests.support.scripted_backend import ScriptedBackend, answer, then_close
 
 REQUEST = b"GET %b HTTP/1.1\r\nHost: a.test\r\n\r\n"
@@ -300,6 +301,8 @@ def test_when_every_address_refuses_it_is_a_connect_failure_that_another_backend
         taken(pool)
     assert caught.value.reason is Reason.BAD_GATEWAY_CONNECT
     assert caught.value.replay is Replay.ANOTHER_BACKEND
+    tried = ", ".join(map(str, pool.dial_settings.addresses))
+    assert caught.value.detail == f"{tried}: [Errno 111] Connection refused"
 
 
 def test_without_an_address_it_is_a_connect_failure(make_pool):
@@ -368,3 +371,42 @@ def test_a_retired_pool_parks_nothing(pool):
     pool.park(out)
     assert out.stream is None
     assert pool.idle() == []
+
+
+# no descriptor left
+
+
+@pytest.fixture
+def listening():
+    """An address where connects succeed and nobody accepts, which would take a descriptor too."""
+    with socket.create_server((loopback_host(), 0)) as listener:
+        yield listener.getsockname()
+
+
+def test_a_connect_without_a_descriptor_is_our_own_fault(make_pool, listening):
+    pool = make_pool(listening)
+    connection = pool.take()
+    with none_left(), pytest.raises(ExhaustedError, match="Too many open files") as caught:
+        connection.open()
+    assert caught.value.reason is Reason.INTERNAL_ERROR
+    assert taken(pool).stream is not None
+
+
+def test_what_is_only_parked_gives_its_descriptor_up(make_pool, listening):
+    pool, other = make_pool(listening), make_pool(listening)
+    first, second = taken(other), taken(other)
+    other.park(first)
+    other.park(second)
+    pool.dial_settings.make_room = other.drop_oldest
+    with none_left():
+        assert taken(pool).stream is not None
+        assert other.idle() == [second]  # what was parked longest ago went first
+        assert taken(pool).stream is not None
+        assert other.idle() == []
+        with pytest.raises(ExhaustedError):
+            taken(pool)
+
+
+def test_settings_for_other_addresses_make_room_by_the_same_means(pool):
+    pool.dial_settings.make_room = pool.drop_oldest
+    assert pool.dial_settings.at((Address("127.0.0.9", 1),)).make_room == pool.drop_oldest

@@ -1,9 +1,12 @@
+import os
 import socket
 from ipaddress import ip_network
 
 import pytest
 
 from aegis.wire.server import is_member, open_listener
+from tests.support.descriptors import none_left
+from tests.support.poll import eventually
 from tests.support.ports import free_port, loopback_host
 from tests.support.raw_client import RawClient
 
@@ -67,3 +70,49 @@ def test_a_dual_stack_listener_sees_ipv4_peers_mapped():
             accepted, address = listener.accept()
             accepted.close()
         assert address[0] == "::ffff:127.0.0.1"  # which is why peers are unmapped
+
+
+# no descriptor left
+
+
+def answering(environ, start_response):
+    start_response("200 OK", [])
+    return [b"hello"]
+
+
+def test_without_a_descriptor_the_connection_idle_longest_gives_its_own_up(serve):
+    connect = serve(answering)
+    idle = connect()
+    assert idle.get("/").body == b"hello"
+    with none_left(but=1):
+        assert connect().get("/").body == b"hello"
+    assert idle.ends_silently()
+    assert connect.server.evicted == 1
+
+
+def test_without_an_idle_one_others_are_asked_for_theirs(serve):
+    connect = serve(answering)
+    parked = [os.open(os.devnull, os.O_RDONLY)]
+    connect.server.make_room = lambda: bool(parked) and os.close(parked.pop()) is None
+    with none_left(but=1):
+        assert connect().get("/").body == b"hello"
+    assert parked == []
+
+
+def test_where_nobody_has_one_to_give_accepting_pauses_and_says_so(serve, caplog):
+    connect = serve(answering)
+    with none_left(but=1):
+        waiting = connect(timeout=10)
+        waiting.request("GET", "/")
+        eventually(lambda: "accepting pauses" in caplog.text, "the log line")
+        assert connect.server.open == 0
+    assert waiting.read_response().body == b"hello"
+    assert caplog.text.count("accepting pauses") == 1
+
+
+def test_an_error_that_is_no_shortage_is_left_to_gevent(serve):
+    server = serve(answering).server
+    server.stop_accepting()
+    server.socket.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        server.do_read()
