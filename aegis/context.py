@@ -59,8 +59,8 @@ class RequestBody(Protocol):
 class Waiting(Protocol):
     """A wait for a backend that can be ended."""
 
-    def cancel(self) -> None:
-        """End it with ClientGoneError. Only from a hub callback."""
+    def throw(self, error: BaseException) -> None:
+        """End it with this error: ClientGoneError or StoppedError. Only from a hub callback."""
 
 
 class Tunnel(Protocol):

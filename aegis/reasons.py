@@ -168,5 +168,12 @@ class ClientGoneError(Exception):
     """The client closed its connection (or its sending half, which looks the same) before the answer was out."""
 
 
+class StoppedError(Exception):
+    """Aegis stops and breaks off what would never end by itself, such as an event stream: nobody's fault."""
+
+    def __init__(self) -> None:
+        super().__init__("closed by the stop")
+
+
 class DeadlinePassedError(Exception):
     """A wait lasted longer than its deadline. Raised into the waiting greenlet by the sweep, through the hub."""

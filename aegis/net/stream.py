@@ -19,7 +19,7 @@ from gevent.hub import get_hub
 
 from aegis.net.deadlines import NEVER, Deadlines
 from aegis.net.pace import Pace
-from aegis.reasons import ClientGoneError, DeadlinePassedError
+from aegis.reasons import DeadlinePassedError
 
 READ: Final = 1
 WRITE: Final = 2
@@ -354,10 +354,6 @@ class Stream:
         for greenlet in waiting:
             if greenlet is not None:
                 greenlet.throw(error)
-
-    def cancel(self) -> None:
-        """End the waits of this stream since whoever wanted the answer is gone. Only from a hub callback."""
-        self.throw(ClientGoneError("closed before the answer was out"))
 
     def call_soon(self, call: Callable[..., object], *args: Any) -> None:
         """Let the hub make this call in its next turn."""

@@ -104,9 +104,9 @@ class _Dialling:
     def __init__(self) -> None:
         self._greenlet = getcurrent()
 
-    def cancel(self) -> None:
+    def throw(self, error: BaseException) -> None:
         """As context.Waiting."""
-        self._greenlet.throw(ClientGoneError("closed while a backend was dialled"))
+        self._greenlet.throw(error)
 
 
 def _dial(context: RequestContext, connection: "Connection") -> "Stream":

@@ -158,7 +158,7 @@ class WebSocketTunnel:
         self._context.detail = f"silent for {self._patience:g} s"
         self._over()
 
-    def cancel(self) -> None:
-        """End the tunnel since Aegis stops. Only from a hub callback."""
-        self._context.detail = "closed by the stop"
+    def throw(self, error: BaseException) -> None:
+        """As context.Waiting. It ends as cleanly as it can: both sides are told by a close."""
+        self._context.detail = str(error)
         self._over()

@@ -15,7 +15,7 @@ from aegis.http1 import head_buffer, request_line
 from aegis.http1.block import NO_BLOCK, Block
 from aegis.net.deadlines import NEVER
 from aegis.net.stream import Stream
-from aegis.reasons import ANSWERS, DeadlinePassedError, Reason, Refused
+from aegis.reasons import ANSWERS, ClientGoneError, DeadlinePassedError, Reason, Refused, StoppedError
 from aegis.wire.exchange import Exchange, full_environ
 from aegis.wire.request_body import RequestBody, make_body
 
@@ -120,17 +120,16 @@ class Connection:
             self.exchange.keep = False
 
     def break_off(self) -> None:
-        """End the answer under way as if its client had left, or its tunnel. Only from a hub callback."""
+        """End the answer under way since Aegis stops. Only from a hub callback."""
         if self.exchange is not None and self.exchange.context.waits_on is not None:
-            self.exchange.context.waits_on.cancel()
+            self.exchange.context.waits_on.throw(StoppedError())
 
     def give_up(self) -> None:
         """Say of the answer under way that the stop cut it off; its greenlet is killed next."""
         exchange = self.exchange
         if exchange is None:
             return
-        if exchange.context.reason is Reason.OK:
-            exchange.context.reason, exchange.context.detail = Reason.INTERNAL_ERROR, "the stop was forced"
+        exchange.fail(Reason.INTERNAL_ERROR, "the stop was forced")
         self.stream.reset_on_close()  # a body that ends with the close would look complete
 
     @property
@@ -270,7 +269,7 @@ class Connection:
     def _cancel(self, context: RequestContext) -> None:
         # Looked at again: the answer may have come in this very turn, and the backend's connection be someone else's.
         if context.waits_on is not None:
-            context.waits_on.cancel()
+            context.waits_on.throw(ClientGoneError("closed before the answer was out"))
 
     def _linger(self) -> None:
         """Close so that the answer arrives: closing with unread input would reset it away (RFC 9112 §9.6)."""

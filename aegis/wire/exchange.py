@@ -20,6 +20,7 @@ from aegis.reasons import (
     DeadlinePassedError,
     Reason,
     Refused,
+    StoppedError,
 )
 
 if TYPE_CHECKING:
@@ -107,16 +108,16 @@ class Exchange:
         except _AbortError:
             self._abort()
         except (ClientGoneError, OSError) as error:
-            self._fail(Reason.CLIENT_GONE, str(error))
+            self.fail(Reason.CLIENT_GONE, str(error))
         except DeadlinePassedError as late:
-            self._fail(Reason.CLIENT_SLOW, str(late))
+            self.fail(Reason.CLIENT_SLOW, str(late))
             self.stream.reset_on_close()  # what the kernel still holds for this reader is let go at once
         except Refused as refusal:
-            self._fail(refusal.reason, refusal.detail)
+            self.fail(refusal.reason, refusal.detail)
         except Exception:
             # The layers' own recovery covers their call; this one what comes while the answer is iterated.
             log.exception("an answer failed inside Aegis", extra={"request_id": context.id})
-            self._fail(Reason.INTERNAL_ERROR, "")
+            self.fail(Reason.INTERNAL_ERROR, "")
         finally:
             if self.body is not None:
                 context.bytes_in = self.body.taken
@@ -246,6 +247,9 @@ class Exchange:
         except BackendError as error:
             self.context.reason, self.context.detail = error.reason, error.detail
             raise _AbortError from error
+        except StoppedError as stop:
+            self.context.detail = str(stop)  # what was said until now was the backend's own: the reason stays
+            raise _AbortError from stop
         finally:
             close = getattr(result, "close", None)
             if close is not None:
@@ -302,7 +306,8 @@ class Exchange:
         """Whether some of the request's body was not taken."""
         return self.body is not None and not self.body.complete
 
-    def _fail(self, reason: Reason, detail: str) -> None:
+    def fail(self, reason: Reason, detail: str) -> None:
+        """Give the answer up, for this reason unless there is one already."""
         context = self.context
         if context.reason is OK:
             context.reason, context.detail = reason, detail

@@ -132,6 +132,8 @@ def test_event_stream_is_aborted_by_a_stop_and_never_ended_cleanly(backend):
         with pytest.raises((AbortedError, ConnectionEndedError)):
             client.read_chunk()
         assert aegis.wait() == 0
+        line = aegis.wait_for_access(path="/events")
+        assert (line["status"], line["reason"], line["detail"]) == (200, "ok", "closed by the stop")
 
 
 def test_stalled_log_reader_delays_no_request(backend):

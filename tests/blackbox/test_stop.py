@@ -131,6 +131,22 @@ def test_a_forced_stop_aborts_what_would_look_complete(backend):
     release.set()
 
 
+def test_a_forced_stop_says_of_what_it_cuts_off_that_it_was_ours(backend):
+    """The client saw no answer; the line says what it would have been told."""
+    release = Event()
+    backend.on("/held", hold(release, HELLO))
+    with AegisProcess(config_for([backend])) as aegis, RawClient(aegis.address) as client:
+        client.request("GET", "/held")
+        backend.wait_for("/held")
+        aegis.signal(signal.SIGTERM)
+        gevent.sleep(0.3)
+        assert aegis.stop(signal.SIGTERM, within=3) == 1
+        line = aegis.wait_for_access(path="/held")
+        told = line["status"], line["reason"], line["detail"]
+        assert told == (500, "internal_error", "the stop was forced")
+    release.set()
+
+
 def test_an_event_stream_lives_for_half_of_the_timeout_while_others_are_in_flight(backend):
     def events(connection, request):
         connection.send(chunked(b"data: 1\n\n", fields=[("Content-Type", "text/event-stream")], end=b""))

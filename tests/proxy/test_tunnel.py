@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import contextlib
 import socket
+from functools import partial
 
 import gevent
 import pytest
@@ -13,7 +14,7 @@ from aegis.net.deadlines import NEVER, Deadlines
 from aegis.net.stream import Stream
 from aegis.proxy import tunnel as module
 from aegis.proxy.tunnel import WebSocketTunnel
-from aegis.reasons import BackendError, ClientGoneError, Reason
+from aegis.reasons import BackendError, ClientGoneError, Reason, StoppedError
 from tests.security.layers import request
 from tests.support.clock import ManualClock
 from tests.support.poll import eventually, settled
@@ -325,13 +326,14 @@ def test_a_reader_that_takes_nothing_is_silent_too(clock):
 # stops and bugs
 
 
-def test_a_cancel_closes_both_sides():
+def test_a_stop_closes_both_sides():
     with Tunneled() as tunneled:
         gevent.sleep(0.01)
-        tunneled.hub_calls(tunneled.context.waits_on.cancel)
+        tunneled.hub_calls(partial(tunneled.context.waits_on.throw, StoppedError()))
         assert tunneled.over() is None
         assert tunneled.context.waits_on is None
         assert tunneled.client.recv(1) == tunneled.backend.recv(1) == b""
+        assert tunneled.context.detail == "closed by the stop"
 
 
 def test_a_tunnel_that_is_killed_leaves_no_greenlet_behind():
