@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 CONFIG ?= aegis.yml
 PYTEST := $(BIN)/python -m gevent.monkey --module pytest
 
-.PHONY: install run run-headless demo test test-process stress race fuzz lint format check bench docs build clean
+.PHONY: install run run-headless demo test test-process stress race under-load fuzz lint format check bench docs build clean
 
 install: $(VENV)/.run
 
@@ -30,6 +30,10 @@ test-process: $(VENV)/.dev
 # Python has no race detector: the race target is the stress suite.
 stress race: $(VENV)/.dev
 	$(PYTEST) -m stress $(ARGS)
+
+# What a reload, a restart, a stop and a kill cost under load: the table of docs/operations.md.
+under-load: $(VENV)/.dev
+	$(BIN)/python -m gevent.monkey --module scripts.under_load
 
 # make fuzz SECONDS=600: coverage-guided, all five targets in equal shares of the time.
 SECONDS ?= 600

@@ -9,65 +9,18 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from tests.support.aegis_process import AegisProcess, config_for, refuses
-from tests.support.load import Load
+from tests.support.aegis_process import AegisProcess, config_for
 from tests.support.poll import eventually
 from tests.support.raw_client import AbortedError, ConnectionEndedError, RawClient
-from tests.support.scripted_backend import HELLO, ScriptedBackend, answer, chunked, hold
+from tests.support.scripted_backend import HELLO, ScriptedBackend, chunked, hold
 
 pytestmark = pytest.mark.process
-
-COMPLETE = "Aegis shutdown complete"
 
 
 @pytest.fixture
 def backend():
     with ScriptedBackend() as scripted:
         yield scripted
-
-
-class StoppableLoad(Load):
-    """A refused connect after the stop is no failure: nobody listens there any more."""
-
-    stopping = False
-
-    def _ask_on(self, source):
-        while self._running and not (self.stopping and refuses(self.address)):
-            try:
-                client = RawClient(self.address, timeout=10)
-            except ConnectionRefusedError:
-                assert self.stopping
-                return
-            try:
-                with client:
-                    self._ask_over(client)
-            except (OSError, ConnectionEndedError, AbortedError) as error:
-                self.failures.append(repr(error))
-
-
-def test_a_stop_under_load_with_slow_requests_in_flight_fails_none_of_them(backend):
-    def slow(connection, request):
-        gevent.sleep(1)
-        connection.send(answer(body=b"slow"))
-
-    backend.on("/slow", slow)
-    with AegisProcess(config_for([backend])) as aegis, StoppableLoad(aegis.address, clients=10, pause=0.005) as load:
-        load.more(300)
-        clients = [RawClient(aegis.address) for _ in range(10)]
-        for client in clients:
-            client.request("GET", "/slow")
-        backend.wait_for("/slow", 10)
-        load.stopping = True
-        aegis.signal(signal.SIGTERM)
-        for client in clients:
-            response = client.read_response()
-            assert (response.status, response.body) == (200, b"slow")
-            assert "close" in response.tokens("Connection")
-            client.close()
-        load.end()
-        assert load.failures == []
-        assert aegis.wait() == 0
-        assert aegis.messages()[-1] == COMPLETE
 
 
 def test_the_drain_says_each_second_what_it_waits_for(backend):

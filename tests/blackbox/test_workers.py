@@ -17,6 +17,7 @@ from tests.support.aegis_process import AegisProcess, _family, config_for, run_a
 from tests.support.load import Load
 from tests.support.poll import eventually
 from tests.support.ports import free_port
+from tests.support.proc import state_of, workers_of
 from tests.support.raw_client import ConnectionEndedError, RawClient
 from tests.support.scripted_backend import HELLO, ScriptedBackend, answer, hold
 
@@ -48,31 +49,6 @@ def several(backend, admin="", workers=2, **sections):
 
 def started(aegis):
     eventually(lambda: STARTED in aegis.messages(), "the start line", 10)
-
-
-def workers_of(aegis):
-    """PIDs of the processes that listen but for the supervisor: each closes what is not its own."""
-    inodes = _listening(aegis.address)
-    return [pid for pid in _family(aegis.process.pid)[1:] if inodes & _sockets(pid)]
-
-
-def _listening(address):
-    host, port = address
-    packed = bytes(map(int, host.split(".")))[::-1].hex().upper() + f":{port:04X}"
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return {row[9] for row in rows if row[1] == packed and row[3] == "0A"}
-
-
-def _sockets(pid):
-    found = set()
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            match = re.fullmatch(r"socket:\[(\d+)\]", str(entry.readlink()))
-        except OSError:
-            continue
-        if match:
-            found.add(match[1])
-    return found
 
 
 def metric(admin, name):
@@ -356,13 +332,6 @@ def test_workers_whose_supervisor_is_killed_drain_and_end(backend):
         aegis.process.wait()
 
         def gone():
-            return all(_state(pid) == "Z" for pid in family)
+            return all(state_of(pid) == "Z" for pid in family)
 
         eventually(gone, "the end of all", 10)
-
-
-def _state(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "Z"

@@ -222,16 +222,10 @@ class ScriptedBackend:
     _greenlets: Group = field(default_factory=Group)
 
     def __enter__(self) -> Self:
-        self._listener = socket.socket()
-        for option, size in ((socket.SO_SNDBUF, self.send_buffer), (socket.SO_RCVBUF, self.receive_buffer)):
-            if size:
-                self._listener.setsockopt(socket.SOL_SOCKET, option, size)
-        self._listener.bind((loopback_host(), 0))
-        self._listener.listen(128)
+        self._listen((loopback_host(), 0))
         self.address: tuple[str, int] = self._listener.getsockname()
         self.name = "{}:{}".format(*self.address)
         self.url = f"http://{self.name}"
-        self._greenlets.spawn(self._accept)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -265,6 +259,20 @@ class ScriptedBackend:
         self._listener.close()
         for connection in self.connections:
             connection.close()
+
+    def listen_again(self) -> None:
+        """As a program does that was started again: the address is the same, the record goes on."""
+        self._listen(self.address)
+
+    def _listen(self, address: tuple[str, int]) -> None:
+        self._listener = socket.socket()
+        for option, size in ((socket.SO_SNDBUF, self.send_buffer), (socket.SO_RCVBUF, self.receive_buffer)):
+            if size:
+                self._listener.setsockopt(socket.SOL_SOCKET, option, size)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.bind(address)
+        self._listener.listen(128)
+        self._greenlets.spawn(self._accept)
 
     def _accept(self) -> None:
         while True:
