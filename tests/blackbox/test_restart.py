@@ -35,9 +35,6 @@ def restart(aegis, within=20.0):
     eventually(lambda: aegis.messages().count(STARTED) > before, "the new image", within)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="once in some ten runs the old image does not end in time after SIGUSR2; not understood yet"
-)
 def test_three_restarts_in_a_row_under_load_fail_not_one_request(backend):
     with AegisProcess(config_for([backend])) as aegis:
         pid = aegis.process.pid
@@ -136,9 +133,6 @@ def test_a_stop_waits_for_the_old_image_too_and_a_signal_to_the_group_does_not_c
         assert aegis.wait() == 0
 
 
-@pytest.mark.xfail(
-    strict=False, reason="once in some ten runs the old image does not end in time after SIGUSR2; not understood yet"
-)
 def test_a_signal_that_comes_while_the_image_is_replaced_is_not_lost(backend):
     with AegisProcess(config_for([backend])) as aegis:
         aegis.signal(signal.SIGUSR2)
