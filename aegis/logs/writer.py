@@ -10,10 +10,13 @@ import select
 import stat
 from collections.abc import Callable, Iterator
 from io import BytesIO
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import gevent
 from gevent.threadpool import ThreadPool
+
+if TYPE_CHECKING:
+    from gevent.event import AsyncResult
 
 QUEUED: Final = 65_536
 """Most lines that wait."""
@@ -39,12 +42,17 @@ class LogWriter:
         self.before_flush: Callable[[], None] = _nothing
         self._lines: list[bytes] = []
         self._waiting = 0  # lines in `_lines`
-        self._writing = False
+        self._result: AsyncResult[int] | None = None  # of the last batch
         self._withholding = False
         self._retired: list[int] = []  # descriptors that the thread may still be writing to
 
     def __repr__(self) -> str:
         return f"<LogWriter fd={self._descriptor} {self._waiting} waiting {self.dropped} dropped>"
+
+    @property
+    def _writing(self) -> bool:
+        """The thread has a batch, even when the greenlet that brought it is gone."""
+        return self._result is not None and not self._result.ready()
 
     def put(self, lines: bytes, count: int = 1) -> None:
         """Queue lines, each with its LF; dropped and counted when too many wait."""
@@ -65,13 +73,13 @@ class LogWriter:
         batch, self._lines = b"".join(self._lines), []
         if self._withholding:
             return
-        self._writing = True
         self._close_retired()
-        try:
-            lost: int = self._threads.apply(_write, (self._descriptor, batch))
-        finally:
-            self._writing = False
-        self.dropped += lost
+        self._result = self._threads.spawn(_write, self._descriptor, batch)
+        self._result.rawlink(self._written)
+        self._result.get()
+
+    def _written(self, result: "AsyncResult[int]") -> None:
+        self.dropped += result.value or 0
 
     def withhold(self) -> None:
         """Let lines go from now on; what is queued is still written. For a terminal that shows something else."""
@@ -99,7 +107,7 @@ class LogWriter:
         self._descriptor = descriptor
 
     def settle(self, patience: float = LAST_CHANCE) -> None:
-        """Wait until nothing is being written, `patience` seconds at most: a fork does not take the thread along."""
+        """Write the rest; a stuck reader holds up an exit or a hand-over for no more than `patience` seconds."""
         with contextlib.suppress(gevent.Timeout), gevent.Timeout(patience):
             self.flush()
             while self._writing or self._lines:
@@ -113,17 +121,11 @@ class LogWriter:
         never be written, and its greenlet, with all later batches, would wait for it until the end.
         """
         self._threads = ThreadPool(self._threads.maxsize)
+        self._result = None
 
     def _close_retired(self) -> None:
         while self._retired:
             os.close(self._retired.pop())
-
-    def close(self) -> None:
-        """Write the rest, but do not let a stuck reader hold up the exit for more than a second."""
-        with contextlib.suppress(gevent.Timeout), gevent.Timeout(LAST_CHANCE):
-            while self._writing:
-                gevent.sleep(0.01)
-            self.flush()
 
 
 def open_log(path: str) -> int:

@@ -62,8 +62,13 @@ class Inbox:
         return f"<Inbox fd={self._descriptor}>"
 
     def open(self) -> None:
-        """Begin, with those that came before."""
+        """Begin, or go on after a pause, with those that came before."""
         self._watcher.start(self._read)
+
+    def pause(self) -> None:
+        """Leave those that come from now on pending, and return once every verb called before has begun."""
+        self._watcher.stop()
+        gevent.sleep(0)
 
     def close(self) -> None:
         """Let them be pending again."""

@@ -232,6 +232,8 @@ class Supervisor:
     # another image
 
     def _checked(self, code: int) -> None:
+        if self._stopping:
+            return  # the new image would know nothing of the stop
         if code:
             self.outside.say("ERROR", "the new image cannot take over, this one goes on: it refuses the configuration")
             self.outside.ready()

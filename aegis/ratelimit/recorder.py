@@ -7,10 +7,14 @@ import contextlib
 import logging
 import os
 from collections import deque
-from typing import Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import gevent
 from gevent.threadpool import ThreadPool
+
+if TYPE_CHECKING:
+    from gevent.event import AsyncResult
 
 log = logging.getLogger("aegis")
 
@@ -18,7 +22,7 @@ KEPT: Final = 1024
 """Most lines that wait, while the thread is stuck; the oldest go first."""
 
 LAST_CHANCE: Final = 1.0
-"""Seconds that the exit waits for a stuck disk."""
+"""Seconds that an exit or a hand-over waits for a stuck disk."""
 
 
 class Recorder:
@@ -35,7 +39,7 @@ class Recorder:
         self._descriptor = -1
         self._stale = bool(path)  # the file has to be opened, or opened again
         self._failing = False
-        self._writing = False
+        self._result: AsyncResult[OSError | None] | None = None  # of the last batch
 
     def __repr__(self) -> str:
         state = "off" if not self._path else "failing" if self._failing else "recording"
@@ -54,14 +58,19 @@ class Recorder:
         lines = b"".join(self._lines)
         count = len(self._lines)
         self._lines.clear()
-        self._writing = True
-        try:
-            failure: OSError | None = self._threads.apply(self._write, (self._path, lines))
-        finally:
-            self._writing = False
-        if failure is not None:
-            self._failed(failure, count)
-        elif count:  # that it opens says nothing of whether the disk is full
+        self._result = self._threads.spawn(self._write, self._path, lines)
+        self._result.rawlink(partial(self._written, count))
+        self._result.get()
+
+    @property
+    def _writing(self) -> bool:
+        """The thread has a batch, even when the greenlet that brought it is gone."""
+        return self._result is not None and not self._result.ready()
+
+    def _written(self, count: int, result: "AsyncResult[OSError | None]") -> None:
+        if result.value is not None:
+            self._failed(result.value, count)
+        elif count and result.successful():  # that it opens says nothing of whether the disk is full
             self._worked()
 
     def reopen(self) -> None:
@@ -73,12 +82,12 @@ class Recorder:
         if path != self._path:
             self._path, self._stale, self._failing = path, True, False
 
-    def close(self) -> None:
-        """Write the rest, but do not let a stuck disk hold up the exit for more than a second."""
+    def settle(self) -> None:
+        """Write the rest, but do not let a stuck disk hold up an exit or a hand-over for more than a second."""
         with contextlib.suppress(gevent.Timeout), gevent.Timeout(LAST_CHANCE):
-            while self._writing:
-                gevent.sleep(0.01)
-            self.flush()
+            while self._writing or self._lines:
+                gevent.sleep(0.001)
+                self.flush()
 
     def _failed(self, error: OSError, count: int) -> None:
         self.dropped += count

@@ -367,8 +367,8 @@ class ControlProcess:
         elif stop == ENDED_BY_FORCE:
             log.warning("Aegis shutdown forced")
         self._inbox.close()
-        parts.recorder.close()
-        parts.writer.close()
+        parts.recorder.settle()
+        parts.writer.settle()
         self.screen.end()
         return 0
 

@@ -198,9 +198,17 @@ class Service:
         parts = self.parts
         parts.events.emit(Kind.LIFECYCLE, "a new image takes over", pid=os.getpid())
         self.screen.hide()
+        self._inbox.pause()  # a signal that only this image had read would be lost with it
+        parts.recorder.settle()
         parts.writer.settle()
-        if self._stop.is_set():
-            return "a stop was asked for"
+        try:
+            return "a stop was asked for" if self._stop.is_set() else self._fork()
+        finally:
+            self._inbox.open()
+
+    def _fork(self) -> str:
+        """The hand-over itself; returns as `_hand_over` does."""
+        parts = self.parts
         sockets = {self._listener.name: self._listener.socket, **self.admin.sockets()}
         try:
             ready = handover.hand_over(sockets, self._environ, parts.old_images.children)
@@ -245,7 +253,7 @@ class Service:
         self.parts.background.stop()
         self._inbox.close()
         if not self._superseded:
-            self.parts.recorder.close()
-        self.parts.writer.close()
+            self.parts.recorder.settle()
+        self.parts.writer.settle()
         self.screen.end()
         return 0 if drained else 1

@@ -123,7 +123,7 @@ class Screen:
     def end(self) -> None:
         """Write what stderr has still to be told."""
         self._jobs.stop()
-        self._errors.close()
+        self._errors.settle()
 
     def swallows_hangup(self) -> bool:
         """Whether a SIGHUP that just came says that the terminal is gone, and nothing else."""

@@ -188,7 +188,7 @@ class Worker:
         elif self._superseded:
             log.info("the old image has drained", extra={"pid": os.getpid(), "worker": self.index})
         self._inbox.close()
-        parts.writer.close()
+        parts.writer.settle()
         return 0 if drained else 1
 
 

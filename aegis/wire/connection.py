@@ -147,9 +147,14 @@ class Connection:
         """Whether it waits for its next request, the last answer being out."""
         return self.state is State.IDLE and not self.stream.pending
 
+    @property
+    def under_way(self) -> bool:
+        """Whether a request lies in the kernel that the loop has not come to; one system call."""
+        return bool(self.stream.peek())
+
     def close_idle(self) -> None:
         """Close if no request is under way. Only from a hub callback."""
-        if self.waits:
+        if self.waits and not self.under_way:
             self.stream.throw(DeadlinePassedError())
 
     # heads

@@ -169,7 +169,7 @@ class Server(WSGIServer):
                 self._longest_idle = heapq.nsmallest(VICTIMS, idle, key=itemgetter(0))[::-1]
             while self._longest_idle:
                 deadline, connection = self._longest_idle.pop()
-                if connection.idle and connection.stream.deadline == deadline:
+                if connection.stream.deadline == deadline and connection.idle and not connection.under_way:
                     return connection
         return None
 

@@ -218,7 +218,7 @@ def test_a_close_writes_the_rest(pipe, threads):
     reader, end = pipe()
     writer = LogWriter(end, threads)
     writer.put(b"last words\n")
-    closing = gevent.spawn(writer.close)
+    closing = gevent.spawn(writer.settle)
     assert read_until(reader, closing) == b"last words\n"
 
 
@@ -229,7 +229,7 @@ def test_a_close_is_not_held_up_by_a_stuck_reader(pipe, threads):
         writer.put(line(number, 1000))
     flushing = flushed(writer)
     gevent.sleep(0)
-    closing = gevent.spawn(writer.close)
+    closing = gevent.spawn(writer.settle)
     eventually(closing.ready, "the end of the close", within=4)
     read_until(reader, flushing)  # sets the thread free
 
@@ -271,3 +271,19 @@ def test_a_line_that_is_put_right_after_a_fork_is_written_by_the_child(pipe, thr
             os._exit(0)  # nothing of the tests may run here
     os.waitpid(child, 0)
     assert available(reader) == b"parent\nchild\n"
+
+
+def test_a_batch_whose_greenlet_was_killed_is_still_waited_for(pipe, threads):
+    reader, end = pipe(size=ATOMIC)
+    os.write(end, b"x" * ATOMIC)  # full: the thread is stuck with what comes now
+    writer = LogWriter(end, threads)
+    writer.put(b"the last words\n")
+    job = gevent.spawn(writer.flush)
+    gevent.sleep(0)
+    job.kill()
+    waiting = gevent.spawn(writer.settle, 5)
+    gevent.sleep(0.05)
+    assert not waiting.dead
+    assert len(available(reader)) == ATOMIC
+    waiting.get(timeout=5)
+    assert available(reader) == b"the last words\n"

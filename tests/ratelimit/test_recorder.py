@@ -9,6 +9,7 @@ import time
 
 import gevent
 import pytest
+from gevent.event import AsyncResult
 
 from aegis.ratelimit.recorder import KEPT, Recorder
 
@@ -28,7 +29,7 @@ def recorder_to():
 
     yield make
     for each in made:
-        each.close()
+        each.settle()
         each.reconfigure("")
         each.flush()  # closes the file
 
@@ -142,11 +143,11 @@ def test_a_fifo_that_nobody_reads_blocks_nothing(path, recorder_to, caplog):
 
 def test_while_the_thread_is_stuck_the_oldest_lines_go(path, recorder_to):
     recorder = recorder_to(path)
-    recorder._writing = True
+    recorder._result = AsyncResult()  # the thread does not come back
     for number in range(KEPT + 2):
         recorder.put(b"%d\n" % number)
         recorder.flush()
-    recorder._writing = False
+    recorder._result.set(None)
     recorder.flush()
     assert recorder.dropped == 2
     assert path.read_bytes().splitlines()[0] == b"2"
@@ -154,8 +155,8 @@ def test_while_the_thread_is_stuck_the_oldest_lines_go(path, recorder_to):
 
 def test_a_stuck_disk_does_not_hold_up_the_exit(path, recorder_to):
     recorder = recorder_to(path)
-    recorder._writing = True
+    recorder._result = AsyncResult()  # the thread does not come back
     started = time.monotonic()
-    recorder.close()
+    recorder.settle()
     assert time.monotonic() - started < 2
-    recorder._writing = False
+    recorder._result.set(None)

@@ -111,3 +111,21 @@ def test_pipelined_requests_are_answered_in_their_order(serve):
     client = serve(app)()
     client.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: a.test\r\n\r\n" % number for number in range(50)))
     assert [client.read_response().body for _ in range(50)] == [b"/%d" % number for number in range(50)]
+
+
+def test_a_request_that_the_loop_has_not_read_yet_keeps_its_connection_from_being_closed_as_idle(serve):
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    connect = serve(app)
+    client, server = connect(), connect.server
+    assert client.get("/").body == b"ok"
+    eventually(lambda: states(server) == [State.IDLE], "an idle connection")
+
+    def close_idle_before_the_loop_reads():
+        client.socket.send(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        server.close_idle()
+
+    gevent.get_hub().loop.run_callback(close_idle_before_the_loop_reads)
+    assert client.read_response().body == b"ok"
