@@ -46,8 +46,8 @@ def test_the_entry_point_patches_before_it_imports_anything_else():
 
 @pytest.mark.parametrize("module", sources())
 def test_no_part_starts_a_greenlet_of_its_own(module):
-    # The painter spawns no greenlet but a task of its thread pool.
-    exempt = {"aegis.proxy.tunnel", "aegis.tui.painter"}
+    # Those that write spawn no greenlet but a task of their thread pool.
+    exempt = {"aegis.proxy.tunnel", "aegis.tui.painter", "aegis.logs.writer", "aegis.ratelimit.recorder"}
     if room(module) not in {"background", "service", "process"} and module not in exempt:
         assert not calls(module) & {"spawn", "spawn_later", "spawn_raw"}
 
