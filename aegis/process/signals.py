@@ -8,7 +8,7 @@ import ctypes
 import os
 import signal
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
 import gevent
@@ -55,7 +55,7 @@ class Inbox:
 
     def __init__(self, verbs: Verbs) -> None:
         self._verbs = verbs
-        self._descriptor = _signalfd()
+        self._descriptor = descriptor_of(SIGNALS)
         self._watcher = get_hub().loop.io(self._descriptor, READ)
 
     def __repr__(self) -> str:
@@ -81,16 +81,21 @@ class Inbox:
             records = os.read(self._descriptor, RECORD * len(SIGNALS))
         except BlockingIOError:
             return
-        for start in range(0, len(records), RECORD):
-            (number,) = struct.unpack_from("=I", records, start)
-            gevent.spawn(getattr(self._verbs, SIGNALS[signal.Signals(number)]))
+        for number in numbers_in(records):
+            gevent.spawn(getattr(self._verbs, SIGNALS[number]))
 
 
-def _signalfd() -> int:
+def numbers_in(records: bytes) -> list[signal.Signals]:
+    """The signals that were read from a descriptor of `descriptor_of`."""
+    return [signal.Signals(struct.unpack_from("=I", records, start)[0]) for start in range(0, len(records), RECORD)]
+
+
+def descriptor_of(numbers: Iterable[int]) -> int:
+    """A non-blocking descriptor from which these signals, which have to be blocked, can be read. Raises OSError."""
     library = ctypes.CDLL(None, use_errno=True)
     # A set that is larger than the kernel's is read up to the kernel's size.
     mask = ctypes.create_string_buffer(128)
-    if library.sigemptyset(mask) or any(library.sigaddset(mask, int(number)) for number in SIGNALS):
+    if library.sigemptyset(mask) or any(library.sigaddset(mask, int(number)) for number in numbers):
         raise OSError(ctypes.get_errno(), "sigaddset")
     descriptor = int(library.signalfd(-1, mask, os.O_NONBLOCK | os.O_CLOEXEC))
     if descriptor < 0:

@@ -17,7 +17,7 @@ import gevent
 from gevent import monkey
 
 from aegis.process.shared import DRAIN, ENDED, ENDED_BY_FORCE, FORCE, LEAVE, RUN, Board
-from aegis.process.signals import SIGNALS
+from aegis.process.signals import RECORD, SIGNALS, descriptor_of, numbers_in
 
 CONTROL: Final = -1
 """The index of the control process."""
@@ -32,11 +32,15 @@ SETTLED: Final = 10.0
 
 LONGEST_PAUSE: Final = 30.0
 
+HUNG: Final = 10
+"""Looks in a row, a tick apart, that find a worker where the last one found it: then it is killed and replaced."""
+
 Body = Callable[[], int]
 """What a process does; returns its exit code. Runs in the child, and nothing of the parent runs there."""
 
 _fork: Final = monkey.get_original("os", "fork")
 _waitpid: Final = monkey.get_original("os", "waitpid")
+_select: Final = monkey.get_original("select", "select")
 _sleep: Final = monkey.get_original("time", "sleep")
 
 
@@ -50,6 +54,8 @@ class Child:
     started: float = 0.0
     deaths: int = 0
     due: float = 0.0  # when to start the next one; 0 = at once
+    beat: float = 0.0  # when its loop had turned last, at the last look
+    still: int = 0  # looks in a row that found that unchanged
 
     @property
     def name(self) -> str:
@@ -89,8 +95,9 @@ class Supervisor:
         self._failed = False
         self._stopping = False
         self._check = 0
-        self._closes_at = self._deadline = 0.0
+        self._closes_at = self._deadline = self._looked_at = 0.0
         self._signals = {*SIGNALS, signal.SIGCHLD}
+        self._inbox = -1  # where they are read, once it runs
 
     def __repr__(self) -> str:
         living = sum(bool(child.pid) for child in self.workers)
@@ -99,6 +106,7 @@ class Supervisor:
     def run(self) -> int:
         """Start all, watch them, end with them."""
         signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
+        self._inbox = descriptor_of(self._signals)
         for child in self._children:
             self._start(child)
         if not self._wait_until_ready():
@@ -119,17 +127,28 @@ class Supervisor:
         return max(0.0, min([TICK, *(each - now for each in due)]))
 
     def _turn(self, patience: float) -> None:
-        info = signal.sigtimedwait(self._signals, patience)
-        if info is not None:
-            self._take(signal.Signals(info.si_signo))
+        number = self._next_signal(patience)
+        if number is not None:
+            self._take(number)
         self._reap()
         now = time.monotonic()
         if self._stopping:
             self._see_to_the_stop(now)
         else:
             self._respawn(now)
+            self._look_for_hung(now)
             if self._all_turn(now):
                 self.outside.beat()
+
+    def _next_signal(self, patience: float) -> signal.Signals | None:
+        """The signal that came first; None when none does within so many seconds.
+
+        Not by sigtimedwait: one that is interrupted as its time runs out, as by a SIGCONT, returns whatever happened to
+        be in memory (seen with CPython 3.11).
+        """
+        if not _select([self._inbox], [], [], patience)[0]:
+            return None
+        return numbers_in(os.read(self._inbox, RECORD))[0]
 
     def _take(self, number: signal.Signals) -> None:
         verb = SIGNALS.get(number)
@@ -160,6 +179,7 @@ class Supervisor:
         parent = os.getpid()
         child.pid = _fork()
         if not child.pid:
+            os.close(self._inbox)
             os._exit(_live(child.body, parent))
 
     def _reap(self) -> None:
@@ -195,6 +215,24 @@ class Supervisor:
         self.outside.say("ERROR", f"{child.name} (pid {pid}) ended with {code}; the next one starts in {pause:g} s")
         self._steer()
 
+    def _look_for_hung(self, now: float) -> None:
+        """Kill a worker whose loop turns no more: its clients would wait for ever, and nobody else gets them.
+
+        Looks are counted, not seconds, so that a machine or a group of processes that was stopped as a whole and goes
+        on is not taken for one that hangs.
+        """
+        if now - self._looked_at < TICK:
+            return
+        self._looked_at = now
+        for child in self.workers:
+            cell = self.board.worker(child.index)
+            child.still = child.still + 1 if child.pid and cell.ready and cell.beat == child.beat else 0
+            child.beat = cell.beat
+            if child.still >= HUNG:
+                child.still = 0
+                self.outside.say("ERROR", f"{child.name} (pid {child.pid}) hangs: it is killed")
+                os.kill(child.pid, signal.SIGKILL)
+
     def _respawn(self, now: float) -> None:
         for child in self._children:
             if not child.pid and child.due <= now:
@@ -212,17 +250,17 @@ class Supervisor:
         deadline = time.monotonic() + START_PATIENCE
         early = list[signal.Signals]()  # the port is open already: what is asked for meanwhile is done afterwards
         while not all(self.board.worker(child.index).ready for child in self.workers) or not self.board.patience[1]:
-            info = signal.sigtimedwait(self._signals, 0.02)
-            if info is not None:
-                early.append(signal.Signals(info.si_signo))
-                if SIGNALS.get(early[-1]) == "stop":
+            number = self._next_signal(0.02)
+            if number is not None:
+                early.append(number)
+                if SIGNALS.get(number) == "stop":
                     return False
             self._reap()
             if time.monotonic() > deadline or any(child.deaths for child in self._children):
                 self._failed = True
                 return False
-        for number in dict.fromkeys(early):
-            self._take(number)
+        for each in dict.fromkeys(early):
+            self._take(each)
         return True
 
     def _drain_old(self) -> None:

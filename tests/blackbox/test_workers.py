@@ -129,6 +129,35 @@ def test_kill_9_of_a_worker_under_load_loses_only_what_it_had_in_flight(backend)
         assert aegis.stop() == 0
 
 
+def test_a_worker_that_hangs_is_killed_and_replaced_after_ten_seconds(backend):
+    with several(backend) as aegis:
+        started(aegis)
+        before = workers_of(aegis)
+        os.kill(before[0], signal.SIGSTOP)  # as one in an endless loop: the kernel goes on giving it connections
+        eventually(lambda: len(set(workers_of(aegis)) - set(before)) == 1, "a successor", 30)
+        for source in SOURCES[:10]:
+            with RawClient(aegis.address, source=source) as client:
+                assert client.get("/").status == 200
+        assert any("hangs" in words for words in aegis.messages())
+        assert aegis.stop() == 0
+
+
+def test_a_group_of_processes_that_is_stopped_as_a_whole_goes_on_as_it_was(backend):
+    """As a virtual machine that is paused: nobody's loop has turned, and nobody hangs."""
+    with several(backend) as aegis:
+        started(aegis)
+        before = workers_of(aegis)
+        everybody = _family(aegis.process.pid)
+        for pid in everybody:
+            os.kill(pid, signal.SIGSTOP)
+        gevent.sleep(12)
+        for pid in everybody:  # the supervisor first: it looks before the others turn
+            os.kill(pid, signal.SIGCONT)
+        gevent.sleep(2)
+        assert workers_of(aegis) == before, (aegis.running, aegis.lines, aegis.errors)
+        assert aegis.stop() == 0
+
+
 def test_the_parent_keeps_no_descriptor_of_what_it_says_of_a_death(backend):
     with several(backend) as aegis:
         started(aegis)
