@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from aegis.config.duration import Duration
 from aegis.config.schema import Adaptive
 from aegis.ratelimit.decide import Action, Code, LoopState, Tick
 
@@ -85,9 +84,7 @@ def time_text(seconds: float) -> str:
 
 def _decoded(kind: type, value: Any) -> Any:
     """Durations, the one type of a section that JSON does not know."""
-    if kind is Duration:
-        return Duration(value)
-    raise NotImplementedError(kind)
+    return kind(value)
 
 
 _decoder: Final = msgspec.json.Decoder(Entry, dec_hook=_decoded)

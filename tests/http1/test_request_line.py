@@ -226,3 +226,40 @@ def test_a_line_is_taken_apart_without_loss_or_refused(line):
     else:
         assert b" ".join((method.encode(), target, version)) == line
     assert reason in {None, Reason.BAD_REQUEST_LINE}
+
+
+# what is told of a head that was refused
+
+
+@pytest.mark.parametrize(
+    ("head", "method", "target"),
+    [
+        (b"GET /a?secret=1 HTTP/2.0\r\n", "GET", b"/a"),
+        (b"\r\n\r\nGET /a HTTP/1.1\r\n", "GET", b"/a"),
+        (b"GET /a\r\n", "GET", b"/a"),
+        (b"GET http://user:password@a.test/b?c HTTP/1.1\r\n", "GET", b"http://a.test/b"),
+        (b"GET http://user:password@a.test HTTP/1.1\r\n", "GET", b"http://a.test"),
+        (b"GET user:password@a.test/b HTTP/1.1\r\n", "GET", b"a.test/b"),
+        (b"GET /a#fragment HTTP/1.1\r\n", "GET", b"/a"),
+        (b"GET /\xff HTTP/1.1\r\n", "GET", b""),
+        (b"GET /\x01 HTTP/1.1\r\n", "GET", b""),
+        (b"G\x00T / HTTP/1.1\r\n", "-", b""),
+        (b"\x16\x03\x01\x02\x00", "-", b""),
+        (b"", "-", b""),
+    ],
+)
+def test_of_a_refused_head_method_and_target_are_told_without_what_is_secret(head, method, target):
+    assert request_line.glimpse(head) == (method, target)
+
+
+def test_a_long_method_is_cut_before_it_is_logged():
+    method, _ = request_line.glimpse(b"M" * 2000 + b" / HTTP/1.1\r\n")
+    assert set(method) == {"M"}
+    assert len(method) < 100
+
+
+@pytest.mark.parametrize("host", [b"[::1", b"[1:2:3]", b"[:::]", b"[1::2::3]"])
+def test_brackets_around_what_is_no_address_are_a_malformed_host(host):
+    with pytest.raises(Refused) as caught:
+        request_line.host_name(host)
+    assert caught.value.reason is Reason.BAD_HOST

@@ -7,6 +7,7 @@ import pytest
 from aegis.config.schema import CircuitBreaker
 from aegis.pool.balancer import WeightedRoundRobin
 from aegis.pool.breaker import NOBODYS, State
+from aegis.pool.health import Condition
 from tests.pool.states import backend, kinds, make, pool, run
 
 
@@ -233,3 +234,12 @@ def test_the_backend_with_the_most_parked_connections_gives_one_up(clock):
     for left in ((1, 2, 2), (1, 1, 2), (1, 1, 1)):
         assert backends.drop_parked()
         assert tuple(state.connections.count for state in backends) == left
+
+
+def test_what_a_reload_adds_after_the_first_round_of_probes_is_not_waited_for(clock):
+    backends, _ = pool(clock, "a")
+    assert backends.unprobed == [backends.get("a")]
+    backends.get("a").health.count(passed=True)
+    backends.replace([backend("a"), backend("b")], lambda new: make(clock, name=new.name))
+    assert backends.get("b").health.condition is Condition.UNKNOWN
+    assert backends.unprobed == []

@@ -329,3 +329,10 @@ def test_policies_say_their_state(made):
     policy, _, _ = made
     policy.pick()
     assert "3 eligible" in repr(policy)
+
+
+def test_where_rounding_draws_the_same_twice_the_first_choice_stands():
+    """2.6 − (2.6 − 0.1) is a little more than 0.1: the highest chance there is falls behind the only other place."""
+    backends, clock = pool(1, 1)
+    drawn = iter([0.5, 1 - 2**-53])
+    assert PowerOfTwo(backends, clock, drawn.__next__)._draw([0.1, 2.6]) == (1, None)

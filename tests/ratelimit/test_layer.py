@@ -7,7 +7,7 @@ import pytest
 from aegis.config.schema import RateLimit
 from aegis.context import KEY, Peer, RequestContext
 from aegis.proxy.app import refuse
-from aegis.ratelimit.layer import RateLimitLayer
+from aegis.ratelimit.layer import MOST_KNOWN, RateLimitLayer
 from aegis.reasons import Reason
 
 PEER = "192.0.2.7"
@@ -140,3 +140,11 @@ def test_a_v4_mapped_peer_is_that_ipv4_client(ask):
 def test_repr_says_the_state(ask):
     ask.use()
     assert repr(ask.layer.__self__) == "<RateLimitLayer <Limiter enforce 10/s burst 5 0 tracked>>"
+
+
+def test_printed_fields_are_right_however_many_were_printed_before(ask):
+    """More buckets and fillings than the layer remembers."""
+    burst = 3 * MOST_KNOWN
+    ask.use(rate=1.0, burst=burst)
+    for left in range(burst - 1, burst - MOST_KNOWN - 3, -1):
+        assert ask()[1][1] == f'RateLimit: "ip";r={left};t=1'

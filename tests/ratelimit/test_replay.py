@@ -204,3 +204,15 @@ def test_the_plot_fits_into_the_columns_and_leaves_none_empty(ticks, columns):
     assert width <= max(1, columns - 12)
     for column in range(width):
         assert {"o", "*", "@"} & {body[column] for body in bodies if column < len(body)}
+
+
+def test_a_record_may_say_more_of_the_settings_than_decides():
+    (line,) = recorded(SLOW)
+    fields = json.loads(line)
+    fields["settings"]["evaluation_interval"] = "1m30s"
+    (entry,) = entries_of([json.dumps(fields).encode()])
+    assert entry.settings.evaluation_interval == 90.0
+    assert [step.state.rate for step in replay([entry], {})] == [80.0]
+    fields["settings"]["evaluation_interval"] = "soon"
+    with pytest.raises(ReplayError, match="not a duration"):
+        list(entries_of([json.dumps(fields).encode()]))
