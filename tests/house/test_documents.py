@@ -142,3 +142,21 @@ def test_the_man_page_is_free_of_faults():
     )
     assert found.stderr == ""
     assert "AEGIS(1)" in found.stdout
+
+
+def test_every_test_that_the_page_on_reliability_names_exists():
+    page = (ROOT / "docs/reliability.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page)
+    assert len(named) > 50
+    files = {file: (ROOT / file).read_text() for file, _ in named}
+    assert [
+        f"{file}::{name}" for file, name in named if not re.search(rf"^def {name}\(", files[file], re.MULTILINE)
+    ] == []
+
+
+def test_every_fault_names_a_test_and_what_was_measured():
+    page = (ROOT / "docs/reliability.md").read_text().partition("\n## Coverage")[0]
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    faults = [row for row in rows if row[0] != "fault"]
+    assert len(faults) > 40
+    assert [row[0] for row in faults if len(row) != 4 or "`tests/" not in row[2] or not row[3]] == []

@@ -5,6 +5,16 @@ import pytest
 
 from tests.house.tree import PACKAGE, ROOT, calls, parsed, room, sources
 
+DATING = {
+    "aegis.events",
+    "aegis.http1.write",  # the Date field
+    "aegis.logs.access",
+    "aegis.ratelimit.ticks",  # the record of decisions
+    "aegis.service.observe",
+    "aegis.service.several",
+}
+"""Modules that read the wall clock, to say when something happened."""
+
 LAYERS = {
     "startup validation": {"StartupValidation"},
     "request validation": {"PathTraversal", "HostWhitelist", "Method", "BodySize"},
@@ -73,3 +83,17 @@ def test_every_security_mark_says_why():
 def test_the_files_of_the_tests_have_names_of_their_own():
     names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_wall_time_is_read_where_something_is_dated_and_nowhere_else():
+    """Durations, windows and deadlines go by a clock that nobody sets."""
+    assert {module for module in sources() if _names_wall_time(module)} == DATING
+
+
+def _names_wall_time(module):
+    names = {(node.module, alias.name) for node in _from_imports(module) for alias in node.names}
+    return ("time", "time") in names or ast.unparse(parsed(module)).find("time.time(") >= 0
+
+
+def _from_imports(module):
+    return [node for node in ast.walk(parsed(module)) if isinstance(node, ast.ImportFrom)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from datetime import UTC, datetime
 
 import gevent
 import pytest
@@ -132,6 +133,21 @@ def test_the_right_name_is_accepted_at_a_pinned_address(trusted, backend, make_p
 
 def test_the_wrong_name_is_refused(trusted, backend, make_pool):
     assert "wrong.test" in refused(make_pool("https://wrong.test:443", backend.address))
+
+
+@pytest.mark.parametrize(
+    ("valid", "words"),
+    [
+        ({"not_before": datetime(2020, 1, 1, tzinfo=UTC), "not_after": datetime(2021, 1, 1, tzinfo=UTC)}, "expired"),
+        (
+            {"not_before": datetime(2090, 1, 1, tzinfo=UTC), "not_after": datetime(2091, 1, 1, tzinfo=UTC)},
+            "not yet valid",
+        ),
+    ],
+)
+def test_a_certificate_that_is_not_valid_today_is_refused(trusted, authority, make_pool, valid, words):
+    with TlsBackend(authority.issue_cert("right.test", **valid)) as server:
+        assert words in refused(make_pool("https://right.test:443", server.address))
 
 
 def test_an_address_is_no_name(trusted, backend, make_pool):
