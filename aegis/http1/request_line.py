@@ -8,7 +8,8 @@ from ipaddress import ip_address
 from typing import Final
 
 from aegis.reasons import Reason, Refused
-from aegis.security.validation import LONGEST_METHOD, folded_host
+from aegis.security.hosts import folded_host
+from aegis.security.masking import LONGEST_METHOD
 
 TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 VERSIONS: Final = frozenset({b"HTTP/1.1", b"HTTP/1.0"})

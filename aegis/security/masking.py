@@ -1,8 +1,11 @@
-"""Client addresses as they may be written down. Pure."""
+"""What a client says of itself as it may be written down: its address masked, an odd method cut. Pure."""
 
 import re
 from ipaddress import IPv6Address, ip_address
 from typing import Final
+
+LONGEST_METHOD: Final = 64
+"""Of a method that is not allowed, this much is kept."""
 
 # Whatever may be an address: four numbers, or hexadecimal groups with at least two colons and perhaps an IPv4 tail.
 _CANDIDATE: Final = re.compile(

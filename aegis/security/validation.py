@@ -1,17 +1,15 @@
 """Which requests may be proxied at all: pure rules first, their WSGI layer last."""
 
 from collections.abc import Iterable, Sequence
-from ipaddress import ip_address
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from aegis.context import KEY, Environ, RequestContext, StartResponse, WsgiApp
 from aegis.reasons import OK, Reason, Refused
+from aegis.security.hosts import HostWhitelist
+from aegis.security.masking import LONGEST_METHOD
 
-LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "::1")
 ROUNDS_OF_DECODING: Final = 2
-LONGEST_METHOD: Final = 64
-"""Of a method that is not allowed, this much is kept."""
 
 
 def has_dot_dot(path: bytes) -> bool:
@@ -36,36 +34,6 @@ def check_path(target: bytes) -> None:
         if b"%" not in path:
             return
         path = unquote_to_bytes(path)
-
-
-def folded_host(name: str) -> str:
-    """A host name in the one form in which names are compared: lower case, no brackets, no trailing dot."""
-    bare = name.lower().strip("[]")
-    try:
-        return str(ip_address(bare))
-    except ValueError:
-        return bare.rstrip(".")
-
-
-class HostWhitelist:
-    """Host names that are served: exact, `*.suffix`, or `*` for all. Compared case-folded."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        folded = [folded_host(name) for name in names]
-        self.all = "*" in folded
-        self.exact = frozenset(name for name in folded if not name.startswith("*"))
-        self.suffixes = tuple(name[1:] for name in folded if name.startswith("*."))
-
-    def __repr__(self) -> str:
-        return f"<HostWhitelist {'*' if self.all else sorted(self.exact)} {self.suffixes}>"
-
-    def __contains__(self, name: str) -> bool:
-        return self.all or name in self.exact or name.endswith(self.suffixes)
-
-
-def whitelist(allowed_hosts: Sequence[str], backend_hosts: Iterable[str], listen_host: str) -> HostWhitelist:
-    """`allowed_hosts`, and when that is empty the backends' names, the loopback names and the listen host."""
-    return HostWhitelist(allowed_hosts or (*backend_hosts, *LOOPBACK_NAMES, listen_host))
 
 
 class Validation:

@@ -10,7 +10,8 @@ from aegis.metrics.counters import Counters
 from aegis.ratelimit.layer import RateLimitLayer
 from aegis.ratelimit.limiter import Limiter
 from aegis.security.headers import SecurityHeaders
-from aegis.security.validation import HostWhitelist, Validation, whitelist
+from aegis.security.hosts import HostWhitelist, whitelist
+from aegis.security.validation import Validation
 
 ACCESS_LEVELS: Final = ("debug", "info")
 

@@ -20,8 +20,9 @@ from aegis.http1 import request_line
 from aegis.http1.chunked import ChunkError, ChunkReader
 from aegis.http1.request_head import RequestHeads
 from aegis.reasons import Reason, Refused
+from aegis.security.hosts import whitelist
 from aegis.security.masking import masked_text
-from aegis.security.validation import check_path, whitelist
+from aegis.security.validation import check_path
 from tests.fuzz.readers import aegis_request, aegis_response, h11_request, h11_response
 from tests.support.cases import accepted_cases, refused_cases
 

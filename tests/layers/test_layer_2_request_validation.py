@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from aegis.context import KEY
-from aegis.security.validation import Validation, whitelist
+from aegis.security.hosts import whitelist
+from aegis.security.validation import Validation
 from tests.layers.apps import innermost
 from tests.support.contract import DEFAULT_METHODS, REFUSALS
 

@@ -3,7 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aegis.reasons import Reason, Refused
-from aegis.security.validation import HostWhitelist, Validation, check_path, whitelist
+from aegis.security.hosts import HostWhitelist, whitelist
+from aegis.security.validation import Validation, check_path
 from tests.security.layers import innermost, request, through
 
 METHODS = ("GET", "HEAD", "POST")
