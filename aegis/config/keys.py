@@ -60,11 +60,6 @@ def section_of(key: Key) -> tuple[type[msgspec.Struct], str]:
     return key.type.cls, key.name
 
 
-def restart_keys() -> tuple[str, ...]:
-    """The paths that a reload does not apply."""
-    return tuple(path for path, key in all_keys() if key.restart)
-
-
 def plain(value: object) -> Any:
     """A setting as YAML and JSON write it: durations as text, whole floats as integers, tuples as lists."""
     if isinstance(value, Duration):

@@ -46,14 +46,6 @@ def program(count: int, elsewhere: Mapping[int, int]) -> list[Instruction]:
     return [*by_address, (_RETURN_A, 0, 0, 0)]
 
 
-def worker_of(address: bytes, count: int) -> int:
-    """What the program decides for a packed address."""
-    word = int.from_bytes(address[:4], "big")
-    if len(address) > 4:  # noqa: PLR2004 - the length of an IPv4 address
-        word ^= int.from_bytes(address[4:8], "big")
-    return ((word * GOLDEN & 0xFFFFFFFF) >> 16) % count
-
-
 def steer(member: socket.socket, count: int, elsewhere: Mapping[int, int]) -> None:
     """Attach the program to the group that this socket belongs to, in place of the one before. Raises OSError."""
     code = b"".join(struct.pack("HBBI", *each) for each in program(count, elsewhere))

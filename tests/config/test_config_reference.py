@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from aegis.config.diff import compare
-from aegis.config.keys import all_keys, restart_keys
+from aegis.config.keys import all_keys
 from aegis.config.load import load_file, load_text
 from aegis.config.reference import BEGIN, END, dump, json_schema, markdown_table, with_reference
 from aegis.config.schema import Config
@@ -15,6 +15,10 @@ from aegis.config.schema import Config
 ROOT = Path(__file__).parent.parent.parent
 BACKENDS = "backends: [{url: 'http://a:1', weight: 1}]\n"
 SHIPPED = ["aegis.yml", "conf/aegis.yml", "tests/data/valid.yml"]
+
+
+def restart_keys():
+    return tuple(path for path, key in all_keys() if key.restart)
 
 
 def config(text=""):
