@@ -65,11 +65,7 @@ def build(
     request_heads, response_heads = RequestHeads(), ResponseHeads()
     writer = LogWriter(_log_descriptor(config), ThreadPool(1))
     events = Events() if events is None else events
-
-    def make_room() -> bool:
-        return states.drop_parked()
-
-    states = Backends([make_state(each, config, deadlines, make_breaker, make_room) for each in backends], events)
+    states = _make_states(config, backends, events, deadlines, make_breaker)
     prober = Prober(states, config.health_check, events)
     dns = ThreadPool(AT_ONCE)  # its own: stuck look-ups would delay whatever else runs in the loop's shared pool.
     counters = Counters(config.server.allowed_methods)
@@ -155,6 +151,16 @@ def _log_descriptor(config: Config) -> int:
     if not config.logging.file:
         return 1
     return open_log(config.logging.file)
+
+
+def _make_states(
+    config: Config, backends: Sequence[Backend], events: Events, deadlines: Deadlines, make_breaker: MakeBreaker
+) -> Backends:
+    def make_room() -> bool:
+        return states.drop_parked()
+
+    states = Backends([make_state(each, config, deadlines, make_breaker, make_room) for each in backends], events)
+    return states
 
 
 def make_state(
