@@ -72,12 +72,9 @@ class AdminListener:
 
     def open(self, inherited: socket.socket | None = None) -> None:
         """Take the address. inherited: the socket of the image before this one. Raises OSError."""
-        path = self._address.path
-        if path:
-            self.listener = inherited or open_unix(path)
-            self._inode = Path(path).stat().st_ino
-        else:
-            self.listener = inherited or open_listener(_numeric(self._address), self._address.port)
+        self.listener = inherited or open_socket(self.text)
+        if self._address.path:
+            self._inode = Path(self._address.path).stat().st_ino
 
     def start(self) -> None:
         """Serve. Must be open."""
