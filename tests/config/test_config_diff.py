@@ -23,7 +23,11 @@ def test_keys_that_need_a_restart_keep_their_old_values_and_all_others_the_new_o
     assert (after.server.read_timeout, after.rate_limit.burst, after.tui.refresh_interval) == (1.0, 7, 2.0)
     live, restart = compare(old, new)
     assert compare(old, after) == (live, ())
-    assert [change.path for change in restart] == ["server.port", "server.workers", "tui.enabled"]
+    assert [str(change) for change in restart] == [
+        "server.port: 8080 → 9999",
+        "server.workers: 1 → 2",
+        "tui.enabled: true → false",
+    ]
 
 
 def test_backends_are_the_new_ones():
