@@ -29,7 +29,7 @@ class Notifier:
 
     def mute(self) -> None:
         """Say nothing from now on: another process speaks for this service."""
-        self._address = ""
+        self._address, self.watchdog_interval = "", 0.0
 
     def ready(self, status: str) -> None:
         """Start or reload is over."""

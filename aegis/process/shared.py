@@ -24,14 +24,17 @@ _HANGUPS: Final = 3  # supervisor
 _RATE: Final = 4  # of the limiter, for all workers together; control
 _DELAY: Final = 5  # server.shutdown_delay; control
 _TIMEOUT: Final = 6  # server.shutdown_timeout; control
-_GLOBAL: Final = 8
+_ANSWERED: Final = 7  # SIGHUPs that a reload has followed; control
+_ELIGIBLE: Final = 8  # backends that may be picked; control
+_BACKENDS: Final = 9  # all; control
+_GLOBAL: Final = 10
 
 # Numbers of one worker, written by it.
 _PID, _BEAT, _READY, _APPLIED, _OPEN, _IN_FLIGHT = range(6)
 _WORKER: Final = 8
 
 # Numbers of one slot, then two for each worker.
-_HEALTH, _SHARE, _DRAINED, _BREAKER, _SINCE = range(5)
+_HEALTH, _SHARE, _DRAINED, _BREAKER, _SINCE, _PROBED = range(6)
 _SLOT: Final = 6
 
 RUN, DRAIN, FORCE, LEAVE, ENDED, ENDED_BY_FORCE = range(6)
@@ -119,6 +122,24 @@ class Board:
     @hangups.setter
     def hangups(self, value: int) -> None:
         self._whole[_HANGUPS] = value
+
+    @property
+    def answered(self) -> int:
+        """Those of them that are over, whatever came of them."""
+        return self._whole[_ANSWERED]
+
+    @answered.setter
+    def answered(self, value: int) -> None:
+        self._whole[_ANSWERED] = value
+
+    @property
+    def eligible(self) -> tuple[int, int]:
+        """(backends that may be picked, all of them), as control sees them."""
+        return self._whole[_ELIGIBLE], self._whole[_BACKENDS]
+
+    @eligible.setter
+    def eligible(self, value: tuple[int, int]) -> None:
+        self._whole[_ELIGIBLE], self._whole[_BACKENDS] = value
 
     @property
     def rate(self) -> float:
@@ -239,6 +260,15 @@ class Slot:
             whole[base + _HEALTH], self._board._real[base + _SHARE] = health, share  # noqa: SLF001
             whole[base + _DRAINED] = int(drained)
             whole[_VERSION] += 1
+
+    @property
+    def probed_at(self) -> float | None:
+        """When its last probe started, monotonic seconds; None before the first one. Written by control."""
+        return self._board._real[self._base + _PROBED] or None  # noqa: SLF001
+
+    @probed_at.setter
+    def probed_at(self, value: float | None) -> None:
+        self._board._real[self._base + _PROBED] = value or 0.0  # noqa: SLF001
 
     # the breaker: written by whoever sees something happen
 

@@ -35,6 +35,9 @@ LONGEST_PAUSE: Final = 30.0
 HUNG: Final = 10
 """Looks in a row, a tick apart, that find a worker where the last one found it: then it is killed and replaced."""
 
+NUDGE: Final = 0.05
+"""Seconds from one look to the next whether a reload is over."""
+
 Body = Callable[[], int]
 """What a process does; returns its exit code. Runs in the child, and nothing of the parent runs there."""
 
@@ -67,14 +70,16 @@ class Child:
 class Outside:
     """What the supervisor asks of others.
 
-    say: one line for the log. steer: index → who takes its clients. close: the listeners. restart: begins a check of
-    the new image and returns its PID, 0 if it cannot be; take_over: execs it, and returns only when it could not.
+    say: one line for the log. steer: index → who takes its clients. close: the listeners. tick: called every
+    `patience` seconds or sooner, with whether every worker's loop turns. check: begins a check of the new image and
+    returns its PID, 0 if it cannot be; take_over: execs it, and returns only when it could not.
     """
 
     say: Callable[[str, str], None]
     steer: Callable[[dict[int, int]], None] = lambda _: None
     close: Callable[[], None] = lambda: None
-    beat: Callable[[], None] = lambda: None
+    tick: Callable[[bool], None] = lambda _: None
+    patience: float = TICK
     ready: Callable[[], None] = lambda: None
     reloading: Callable[[], None] = lambda: None
     stopping: Callable[[], None] = lambda: None
@@ -95,7 +100,10 @@ class Supervisor:
         self._failed = False
         self._stopping = False
         self._check = 0
+        self._reloading = False
         self._closes_at = self._deadline = self._looked_at = 0.0
+        # The port is open before all serve: what is asked for meanwhile is done afterwards, each once.
+        self._early: dict[signal.Signals, None] = {}
         self._signals = {*SIGNALS, signal.SIGCHLD}
         self._inbox = -1  # where they are read, once it runs
 
@@ -113,6 +121,8 @@ class Supervisor:
             return self._give_up()
         self._drain_old()
         self.outside.ready()
+        for number in self._early:
+            self._take(number)
         while not (self._stopping and not any(child.pid for child in self.workers)):
             self._turn(self._pause())
         return self._end()
@@ -124,7 +134,8 @@ class Supervisor:
         now = time.monotonic()
         due = [child.due for child in self._children if not child.pid and child.due]
         due += [each for each in (self._closes_at, self._deadline) if each]
-        return max(0.0, min([TICK, *(each - now for each in due)]))
+        longest = NUDGE if self._reloading else min(TICK, self.outside.patience)
+        return max(0.0, min([longest, *(each - now for each in due)]))
 
     def _turn(self, patience: float) -> None:
         number = self._next_signal(patience)
@@ -137,8 +148,8 @@ class Supervisor:
         else:
             self._respawn(now)
             self._look_for_hung(now)
-            if self._all_turn(now):
-                self.outside.beat()
+            self._see_to_the_reload()
+        self.outside.tick(self._all_turn(now))
 
     def _next_signal(self, patience: float) -> signal.Signals | None:
         """The signal that came first; None when none does within so many seconds.
@@ -155,12 +166,25 @@ class Supervisor:
         if verb == "stop":
             self._stop()
         elif verb == "hangup":
-            self.board.hangups += 1
+            self._reload()
         elif verb == "reopen":
             self._tell_all(signal.SIGUSR1)
         elif verb == "restart" and not self._stopping and not self._check:
             self.outside.reloading()
             self._check = self.outside.check()
+
+    def _reload(self) -> None:
+        """Control does it, and says when it is over."""
+        self.board.hangups += 1
+        if not self._stopping:
+            self._reloading = True
+            self.outside.reloading()
+
+    def _see_to_the_reload(self) -> None:
+        if self._reloading and self.board.answered == self.board.hangups:
+            self._reloading = False
+            if not self._check:  # a restart has begun meanwhile, and will say it
+                self.outside.ready()
 
     def _tell_all(self, number: signal.Signals) -> None:
         for child in self._children:
@@ -248,19 +272,16 @@ class Supervisor:
 
     def _wait_until_ready(self) -> bool:
         deadline = time.monotonic() + START_PATIENCE
-        early = list[signal.Signals]()  # the port is open already: what is asked for meanwhile is done afterwards
         while not all(self.board.worker(child.index).ready for child in self.workers) or not self.board.patience[1]:
             number = self._next_signal(0.02)
             if number is not None:
-                early.append(number)
                 if SIGNALS.get(number) == "stop":
                     return False
+                self._early[number] = None
             self._reap()
             if time.monotonic() > deadline or any(child.deaths for child in self._children):
                 self._failed = True
                 return False
-        for each in dict.fromkeys(early):
-            self._take(each)
         return True
 
     def _drain_old(self) -> None:

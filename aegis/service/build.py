@@ -36,6 +36,7 @@ from aegis.ratelimit.ticks import AdaptiveLoop, Watch
 from aegis.service.observe import Observed, Observer
 from aegis.service.parts import MakeBreaker, Parts
 from aegis.service.stack import build_stack
+from aegis.service.status import status_line
 from aegis.service.vetting import look_up_by
 from aegis.transport.connection import DialSettings
 from aegis.transport.connection_pool import open_pool
@@ -77,6 +78,8 @@ def build(
     proxy = ProxyApp(policy, response_heads, timeouts, budget, retry_after=prober.retry_after)
     handed = received(os.environ) if handed is None else handed
     background = Background(())
+    observed = Observed(states, limiter, adaptive, counters, writer, events, background.lateness)
+    observer = Observer(config, observed)
     return Parts(
         config=config,
         backends=states,
@@ -95,20 +98,22 @@ def build(
         writer=writer,
         events=events,
         counters=counters,
-        observer=Observer(config, Observed(states, limiter, adaptive, counters, writer, events, background.lateness)),
+        observer=observer,
         handed=handed,
         old_images=OldImages(handed.old),
         make_breaker=make_breaker,
         background=background,
         notifier=Notifier(os.environ),
-        status=partial(_status, states),
+        status=partial(_status, observer),
         resolve=partial(_resolve_in, dns),
     )
 
 
-def _status(states: Backends) -> str:
+def _status(observer: Observer) -> str:
     """One line for the service manager."""
-    return f"serving, {sum(state.eligible for state in states)} of {len(states.states)} backends eligible"
+    states, server = observer.parts.backends, observer.server
+    eligible, in_flight = sum(state.eligible for state in states), server.in_flight() if server else 0
+    return status_line(observer.stage, eligible, len(states.states), in_flight)
 
 
 def _resolve_in(threads: ThreadPool, host: str, port: int) -> Sequence[tuple[int, str]]:

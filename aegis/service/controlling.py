@@ -103,6 +103,7 @@ class ControlProcess:
         handed = Handed(listeners={name: os.dup(sock.fileno()) for name, sock in common.sockets.items()})
         self.parts = build(common.config, common.backends, handed=handed, make_breaker=common.breakers_of(-1))
         parts = self.parts
+        parts.notifier.mute()  # the parent speaks for all
         self._cap = limits.admitted_connections(common.config.server.max_connections)
         self.crowd = Crowd(wire_settings(common.config, self._cap))
         self.reloader = _ControlReloader(parts, common.source, None)
@@ -117,11 +118,11 @@ class ControlProcess:
         self.screen = Screen(self.verbs, parts.config, parts.events, parts.writer, parts.counters)
         self.reloader.further.append(self.screen.reconfigure)
         self._inbox = signals.Inbox(self)
-        self._hangups = common.board.hangups
         self._version = -1
         self._pids = [0] * common.workers
         self._published: dict[str, tuple[tuple[str, int], ...]] = _addresses_of(common.backends)
         self._waits_for = 0
+        self._reloading = False
         self._ended = Flag()
         self._said = 0.0
         configure(parts.writer.put, common.config.logging.level, text=common.config.logging.format == "text")
@@ -145,6 +146,7 @@ class ControlProcess:
             parts.background.reconfigure(self.jobs(self.reloader.running))
             parts.background.start()
             quiet_collector()
+            self._tell_eligible()
             self._tell_patience()
             while (
                 not all(board.worker(index).ready for index in range(self.common.workers)) and not self._ended.is_set()
@@ -169,6 +171,7 @@ class ControlProcess:
                 self._hear(message)
         self._tell_health()
         board.rate = parts.limiter.rate
+        self._tell_eligible()
         if board.version != self._version:
             self._version = board.version
             for state in parts.backends:
@@ -177,9 +180,9 @@ class ControlProcess:
         if _addresses_of([state.backend for state in parts.backends]) != self._published:
             self._publish()
         self._see_who_applied()
-        if board.hangups != self._hangups:
-            self._hangups = board.hangups
-            gevent.spawn(self._reload)
+        if board.hangups != board.answered and not self._reloading:
+            self._reloading = True
+            gevent.spawn(self._reload, board.hangups)
         self._see_to_the_end(board.stop)
 
     # what signals ask for: nearly all of it is for the supervisor
@@ -199,10 +202,14 @@ class ControlProcess:
 
     # reload
 
-    def _reload(self) -> None:
-        if not self.screen.swallows_hangup():
-            with contextlib.suppress(VerbError):  # the event has said it
-                self.reloader.reload()
+    def _reload(self, hangups: int) -> None:
+        try:
+            if not self.screen.swallows_hangup():
+                with contextlib.suppress(VerbError):  # the event has said it
+                    self.reloader.reload()
+        finally:
+            self._reloading = False
+            self.common.board.answered = hangups
 
     def _prepare(self, backends: list[Backend]) -> None:
         old = self.common.slots
@@ -246,10 +253,15 @@ class ControlProcess:
 
     # health
 
+    def _tell_eligible(self) -> None:
+        states = self.parts.backends.states
+        self.common.board.eligible = sum(state.eligible for state in states), len(states)
+
     def _tell_health(self) -> None:
         board = self.common.board
         for state in self.parts.backends:
             slot = board.slot(self.common.slots[state.backend.name], -1)
+            slot.probed_at = state.probed_at
             now = HEALTH[state.health.condition], state.share, state.drained
             if now != slot.health():
                 with contextlib.suppress(BusyError):  # the next turn tries again

@@ -10,10 +10,10 @@ from aegis.background import Job
 from aegis.config.schema import Config
 from aegis.net.deadlines import sweep_interval
 from aegis.service.parts import Parts
+from aegis.service.status import STATUS_INTERVAL
 
 MEMO_ROTATION: Final = 60.0
 LOG_BATCH: Final = 0.1
-STATUS_INTERVAL: Final = 10.0
 REAPING: Final = 1.0
 RECORD_BATCH: Final = 0.5
 LOOK: Final = 1.0

@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import MutableMapping, Sequence
 from functools import partial
-from time import monotonic, time
+from time import time
 from typing import TYPE_CHECKING, Final
 
 from gevent import monkey
@@ -29,6 +29,7 @@ from aegis.service import admin, limits
 from aegis.service.controlling import ControlProcess
 from aegis.service.restart import check_arguments, other_count
 from aegis.service.shared import Common, first_slots
+from aegis.service.status import Spokesman
 from aegis.service.worker import Worker
 
 if TYPE_CHECKING:
@@ -61,10 +62,8 @@ class Several:
         self.config, self.source = config, source
         self._environ = environ
         self._headless = headless
-        self._started = 0  # control processes so far
+        self._started = False  # all have served at some time: a control process goes on with what is known by now
         self._handed = handover.received(environ)
-        self._notifier = Notifier(environ)
-        self._beat_at = 0.0
         self._count = limits.count_of(config)
         self._listeners = self._obtain()
         limits.raise_descriptor_limit()
@@ -85,6 +84,7 @@ class Several:
             by_client=by_client,
             slots=first_slots(backends),
         )
+        self._spokesman = Spokesman(Notifier(environ), self.common.board)
         self._handed.close_rest(*self._listeners, *self.common.sockets)
 
     def run(self) -> int:
@@ -96,10 +96,11 @@ class Several:
             say=self._say,
             steer=self._steer_around,
             close=self._close,
-            beat=self._beat,
-            ready=partial(self._notifier.ready, f"serving with {self._count} workers"),
-            reloading=self._notifier.reloading,
-            stopping=partial(self._notifier.stopping, "draining"),
+            tick=self._tick,
+            patience=self._spokesman.patience,
+            ready=self._spokesman.ready,
+            reloading=self._spokesman.reloading,
+            stopping=self._spokesman.stopping,
             check=self._check,
             take_over=self._take_over,
             old=set(self._handed.old),
@@ -157,12 +158,9 @@ class Several:
 
     # the service manager, the log, the next image
 
-    def _beat(self) -> None:
-        self._started = 1
-        interval = self._notifier.watchdog_interval
-        if interval and monotonic() - self._beat_at >= interval / 2:
-            self._beat_at = monotonic()
-            self._notifier.watchdog()
+    def _tick(self, alive: bool) -> None:  # noqa: FBT001
+        self._started |= alive
+        self._spokesman.tick(alive=alive)
 
     def _say(self, level: str, words: str) -> None:
         """One line, straight to the log: there is no writer here."""
@@ -183,7 +181,7 @@ class Several:
         """Begin to ask the program as it is on disk now; returns the PID of whoever does, 0 when it is no use."""
         if words := other_count(self.source, self._count):
             self._say("ERROR", f"the new image cannot take over, this one goes on: {words}")
-            self._notifier.ready(f"serving with {self._count} workers")
+            self._spokesman.ready()
             return 0
         return handover.spawn(check_arguments(self.source))
 

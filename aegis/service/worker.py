@@ -50,6 +50,8 @@ class Worker:
             config, common.backends, handed=Handed(), events=events, make_breaker=common.breakers_of(index)
         )
         parts = self.parts
+        parts.notifier.mute()  # the parent speaks for all
+        parts.proxy.retry_after = self._retry_after
         cap = limits.admitted_connections(config.server.max_connections)
         self.server = Server(
             listener, parts.stack.application, wire_settings(config, cap), parts.deadlines, parts.request_heads
@@ -169,6 +171,12 @@ class Worker:
         self._rate = rate = self.common.board.rate
         if rate:
             self.parts.limiter.rate = rate if self.common.by_client else max(1.0, rate / self.common.workers)
+
+    def _retry_after(self) -> int:
+        """Probes run in the control process: when the last ones started stands on the board."""
+        for state in self.parts.backends:
+            state.probed_at = self.common.board.slot(self.common.slots[state.backend.name], self.index).probed_at
+        return self.parts.prober.retry_after()
 
     def _shared_out(self, config: Config) -> Config:
         return share_of(config, self.common.workers, by_client=self.common.by_client)

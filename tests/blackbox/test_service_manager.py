@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import textwrap
@@ -19,6 +21,7 @@ from gevent.event import Event
 from tests.support.aegis_process import ROOT, AegisProcess, config_for, environment
 from tests.support.load import Load
 from tests.support.poll import eventually
+from tests.support.proc import workers_of
 from tests.support.raw_client import RawClient
 from tests.support.scripted_backend import HELLO, ScriptedBackend, hold
 
@@ -31,36 +34,82 @@ def backend():
         yield scripted
 
 
+class Manager:
+    """systemd as far as its socket goes: with NotifyAccess=main it hears nobody but the first process."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(path)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self.path = path
+        self.senders = set()
+
+    def settimeout(self, seconds):
+        self.socket.settimeout(seconds)
+
+    def recv(self):
+        data, credentials, _, _ = self.socket.recvmsg(4096, socket.CMSG_SPACE(CREDENTIALS.size))
+        self.senders.add(CREDENTIALS.unpack(credentials[0][2])[0])
+        return dict(line.split("=", 1) for line in data.decode().split("\n"))
+
+
+CREDENTIALS = struct.Struct("3i")
+
+
 @pytest.fixture
 def manager(tmp_path):
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind(str(tmp_path / "notify"))
-        sock.settimeout(20)
-        yield sock
+    made = Manager(str(tmp_path / "notify"))
+    made.settimeout(20)
+    yield made
+    made.socket.close()
 
 
 def told(manager, key):
     """The next message that has the key."""
     while True:
-        fields = dict(line.split("=", 1) for line in manager.recv(4096).decode().split("\n"))
+        fields = manager.recv()
         if key in fields:
             return fields
 
 
-def test_the_life_of_a_service_is_told_ready_reloading_restarting_stopping(backend, manager):
-    with AegisProcess(config_for([backend]), env={"NOTIFY_SOCKET": manager.getsockname()}) as aegis:
-        assert told(manager, "READY")["STATUS"] == "serving, 1 of 1 backends eligible"
+@pytest.fixture(params=[1, 2], ids=["one process", "two workers"])
+def workers(request):
+    return request.param
+
+
+def notifying(backend, manager, workers=1, **env):
+    config = config_for([backend], server={"workers": workers})
+    return AegisProcess(config, env={"NOTIFY_SOCKET": manager.path, **env})
+
+
+def serving(workers):
+    return "serving, 1 of 1 backends eligible" if workers == 1 else "serving with 2 workers, 1 of 1 backends eligible"
+
+
+def test_the_life_of_a_service_is_told_in_order_by_its_first_process(backend, manager, workers):
+    expected = ["READY", "RELOADING", "READY", "RELOADING", "READY", "STOPPING"]
+    heard = []
+
+    def hear(key):
+        while not heard or key not in heard[-1]:
+            heard.append(manager.recv())
+        return heard[-1]
+
+    with notifying(backend, manager, workers) as aegis:
+        assert hear("READY")["STATUS"] == serving(workers)
         for number in (signal.SIGHUP, signal.SIGUSR2):
             aegis.signal(number)
-            assert int(told(manager, "RELOADING")["MONOTONIC_USEC"]) > 0
-            assert told(manager, "READY")["READY"] == "1"
+            assert int(hear("RELOADING")["MONOTONIC_USEC"]) > 0
+            assert hear("READY")["STATUS"] == serving(workers)
         aegis.signal(signal.SIGTERM)
-        assert told(manager, "STOPPING")["STATUS"] == "draining"
+        assert hear("STOPPING")["STATUS"] == "draining"
         assert aegis.wait() == 0
+        assert [key for fields in heard for key in fields if key in {"READY", "RELOADING", "STOPPING"}] == expected
+        assert manager.senders == {aegis.process.pid}
 
 
-def test_an_invalid_reload_ends_with_ready_too_or_the_manager_would_wait_for_ever(backend, manager):
-    with AegisProcess(config_for([backend]), env={"NOTIFY_SOCKET": manager.getsockname()}) as aegis:
+def test_an_invalid_reload_ends_with_ready_too_or_the_manager_would_wait_for_ever(backend, manager, workers):
+    with notifying(backend, manager, workers) as aegis:
         told(manager, "READY")
         aegis.path.write_text("[")
         aegis.reload(accepted=False)
@@ -68,13 +117,10 @@ def test_an_invalid_reload_ends_with_ready_too_or_the_manager_would_wait_for_eve
         told(manager, "READY")
 
 
-def test_a_reload_in_the_middle_of_a_drain_does_not_take_the_stop_back(backend, manager):
+def test_a_reload_in_the_middle_of_a_drain_does_not_take_the_stop_back(backend, manager, workers):
     release = Event()
     backend.on("/held", hold(release, HELLO))
-    with (
-        AegisProcess(config_for([backend]), env={"NOTIFY_SOCKET": manager.getsockname()}) as aegis,
-        RawClient(aegis.address) as client,
-    ):
+    with notifying(backend, manager, workers) as aegis, RawClient(aegis.address) as client:
         told(manager, "READY")
         client.request("GET", "/held")
         backend.wait_for("/held")
@@ -89,9 +135,23 @@ def test_a_reload_in_the_middle_of_a_drain_does_not_take_the_stop_back(backend, 
             told(manager, "READY")
 
 
-def test_the_watchdog_hears_of_it_at_half_its_interval(backend, manager):
-    env = {"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "400000"}
-    with AegisProcess(config_for([backend]), env=env) as aegis:
+def test_the_status_line_says_what_a_drain_waits_for(backend, manager, workers):
+    release = Event()
+    backend.on("/held", hold(release, HELLO))
+    with notifying(backend, manager, workers) as aegis, RawClient(aegis.address, timeout=20) as client:
+        told(manager, "READY")
+        client.request("GET", "/held")
+        backend.wait_for("/held")
+        aegis.signal(signal.SIGTERM)
+        told(manager, "STOPPING")
+        assert told(manager, "STATUS")["STATUS"] == "draining, 1 requests in flight"
+        release.set()
+        assert client.read_response().status == 200
+        assert aegis.wait() == 0
+
+
+def test_the_watchdog_hears_of_it_at_half_its_interval(backend, manager, workers):
+    with notifying(backend, manager, workers, WATCHDOG_USEC="400000") as aegis:
         told(manager, "WATCHDOG")
         started = time.monotonic()
         for _ in range(4):
@@ -103,9 +163,27 @@ def test_the_watchdog_hears_of_it_at_half_its_interval(backend, manager):
         drained = []
         with contextlib.suppress(TimeoutError):
             while len(drained) < 10:
-                drained.append(manager.recv(4096))
+                drained.append(manager.recv())
         assert len(drained) < 5  # what was under way, and then nothing
         aegis.signal(signal.SIGCONT)
+        assert manager.senders == {aegis.process.pid}
+
+
+def test_the_watchdog_hears_nothing_while_the_loop_of_a_worker_hangs(backend, manager):
+    with notifying(backend, manager, workers=2, WATCHDOG_USEC="400000") as aegis:
+        told(manager, "WATCHDOG")
+        victim = workers_of(aegis)[0]
+        os.kill(victim, signal.SIGSTOP)
+        gevent.sleep(2.5)  # a loop that has not turned for two seconds hangs
+        manager.settimeout(0.05)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                manager.recv()
+        manager.settimeout(1)
+        with pytest.raises(TimeoutError):
+            told(manager, "WATCHDOG")
+        os.kill(victim, signal.SIGCONT)
+        told(manager, "WATCHDOG")
 
 
 ACTIVATE = """
@@ -160,9 +238,9 @@ def test_the_systemd_unit_is_as_the_process_needs_it():
     unit.read(ROOT / "conf" / "aegis.service")
     service = unit["Service"]
     wanted = {
-        "Type": "notify", "ExecReload": "/bin/kill -HUP $MAINPID", "RestartPreventExitStatus": "2",
-        "TimeoutStopSec": "45", "RuntimeDirectory": "aegis", "DynamicUser": "yes", "ProtectSystem": "strict",
-        "NoNewPrivileges": "yes",
+        "Type": "notify", "NotifyAccess": "main", "ExecReload": "/bin/kill -HUP $MAINPID",
+        "RestartPreventExitStatus": "2", "TimeoutStopSec": "45", "RuntimeDirectory": "aegis", "DynamicUser": "yes",
+        "ProtectSystem": "strict", "NoNewPrivileges": "yes",
     }  # fmt: skip
     assert wanted.items() <= dict(service).items()
     assert int(service["LimitNOFILE"]) >= 2 * 10_000 + 256

@@ -113,22 +113,6 @@ def test_spread_connections_divide_the_limit_and_that_is_said(backend):
         assert aegis.stop() == 0
 
 
-def test_kill_9_of_a_worker_under_load_loses_only_what_it_had_in_flight(backend):
-    with several(backend) as aegis:
-        started(aegis)
-        with Load(aegis.address, clients=20, sources=SOURCES) as load:
-            load.more(300)
-            before = workers_of(aegis)
-            os.kill(before[0], signal.SIGKILL)
-            eventually(lambda: len(set(workers_of(aegis)) - set(before)) == 1, "a successor", 10)
-            load.more(1000)
-        assert not [words for words in load.failures if "refused" in words.lower()]
-        assert len(load.failures) <= 20  # one a connection at most
-        assert load.failures
-        assert any("ended with -9" in words for words in aegis.messages())
-        assert aegis.stop() == 0
-
-
 def test_a_worker_that_hangs_is_killed_and_replaced_after_ten_seconds(backend):
     with several(backend) as aegis:
         started(aegis)
@@ -338,6 +322,21 @@ def test_probes_are_made_once_and_what_they_find_reaches_every_worker(backend, a
         assert {client.get("/").status for client in clients} == {200}
         for client in clients:
             client.close()
+        assert aegis.stop() == 0
+
+
+def test_retry_after_names_the_next_probe_though_another_process_makes_it(backend):
+    health = {"interval": "30s", "timeout": "100ms", "unhealthy_threshold": 1, "healthy_threshold": 1}
+    backend.stop_listening()
+    with several(backend, health_check=health) as aegis:
+        started(aegis)
+        eventually(lambda: [line for line in aegis.log if line.get("event") == "backend_down"], "down", 10)
+        gevent.sleep(1.5)
+        for source in SOURCES[:6]:
+            with RawClient(aegis.address, source=source) as client:
+                response = client.get("/")
+                assert response.status == 503
+                assert 20 <= int(response["Retry-After"]) <= 29
         assert aegis.stop() == 0
 
 
