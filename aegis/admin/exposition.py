@@ -4,7 +4,9 @@ Names and labels are a contract: whoever renames one breaks dashboards and alert
 client can choose stands in a label. Imported late: the library costs a start 30 ms.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 from prometheus_client import ProcessCollector
@@ -214,9 +216,20 @@ def _process(snapshot: Snapshot, counters: Counters) -> Iterator[Metric]:
     yield counter("aegis_frames_skipped", "Frames that the terminal did not take.", (), [((), counters.frames_skipped)])
     yield gauge("aegis_hub_lag_seconds", "Lateness of the last deadline sweep.", (), [((), snapshot.hub_lag)])
     yield InfoMetricFamily("aegis_build", "The version that runs.", {"version": snapshot.version})
-    for metric in ProcessCollector(registry=None).collect():
-        metric.unit = _unit(metric.name)
-        yield metric
+    yield from of_processes(snapshot.processes)
+
+
+def of_processes(processes: Mapping[str, int]) -> Iterable[Metric]:
+    """What the library tells of this process, or of each of several (name → PID), with the name as a label."""
+    families: dict[str, Metric] = {}
+    for name, pid in processes.items() or [("", os.getpid())]:
+        labels = {"process": name} if name else {}
+        for each in ProcessCollector(pid=partial(int, pid), registry=None).collect():
+            unit = _unit(each.name)
+            family = families.setdefault(each.name, Metric(each.name, each.documentation, each.type, unit))
+            for sample in each.samples:
+                family.add_sample(sample.name, labels, sample.value)
+    return families.values()
 
 
 def _by_one(counts: Mapping[str, float]) -> Labelled:

@@ -113,6 +113,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     frames_skipped: int
     hub_lag: float  # lateness of the last deadline sweep
     reloads: dict[str, int]  # "applied" and "failed"
+    processes: dict[str, int] = {}  # with workers: "supervisor", "control", "worker-0", … → PID
 
 
 class Board:

@@ -332,11 +332,17 @@ class ControlProcess:
             snapshot,
             pid=self.common.supervisor,
             workers=self.common.workers,
+            processes=self._processes(),
             logs_dropped=snapshot.logs_dropped + crowd.dropped,
             hub_lag=max([snapshot.hub_lag, *(own.lag for own in crowd.standing.values())]),
             limiter=replace(snapshot.limiter, tracked=sum(own.tracked for own in crowd.standing.values())),
             backends=tuple(replace(view, connections=connections.get(view.name, 0)) for view in snapshot.backends),
         )
+
+    def _processes(self) -> dict[str, int]:
+        """Those that live, by their names in metrics."""
+        workers = {f"worker-{index}": pid for index, pid in enumerate(self._pids) if pid}
+        return {"supervisor": self.common.supervisor, "control": os.getpid(), **workers}
 
     # the screen and the end
 

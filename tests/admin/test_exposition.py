@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+from functools import partial
 from math import inf
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
@@ -58,6 +61,17 @@ def test_a_metric_has_exactly_the_labels_of_the_contract(families, name):
 
 def test_the_process_is_described_too(families):
     assert families.keys() >= {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"}
+    assert [sample.labels for sample in families["process_open_fds"].samples] == [{}]
+
+
+def test_each_of_several_processes_is_described_under_its_name_and_one_that_has_gone_is_left_out(watched):
+    processes = {"supervisor": os.getppid(), "control": os.getpid(), "worker-0": 2**30}
+    watched.observer.amend = partial(msgspec.structs.replace, processes=processes)
+    families = parsed(scrape(watched)[1])
+    for name in ("process_cpu_seconds_total", "process_resident_memory_bytes", "process_start_time_seconds"):
+        assert [sample.labels for sample in families[name].samples] == [
+            {"process": "supervisor"}, {"process": "control"},
+        ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["aegis_request_duration_seconds", "aegis_backend_response_seconds"])

@@ -352,6 +352,19 @@ def test_counters_of_all_workers_are_one_sum(backend, admin):
         assert aegis.stop() == 0
 
 
+def test_each_process_is_described_in_the_metrics(backend, admin):
+    with several(backend, admin) as aegis:
+        started(aegis)
+
+        def described():
+            with urllib.request.urlopen(f"http://{admin}/metrics", timeout=5) as response:
+                text = response.read().decode()
+            return set(re.findall(r'process_resident_memory_bytes{process="(.*?)"}', text))
+
+        eventually(lambda: described() == {"supervisor", "control", "worker-0", "worker-1"}, "all four")
+        assert aegis.stop() == 0
+
+
 def test_workers_whose_supervisor_is_killed_drain_and_end(backend):
     with several(backend) as aegis:
         started(aegis)
