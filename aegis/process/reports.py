@@ -29,6 +29,8 @@ MOST_SAMPLES: Final = 500
 
 LARGEST: Final = 262_144
 
+SUPERVISOR: Final = -1
+
 
 class Timings(msgspec.Struct, array_like=True, frozen=True):
     """A histogram, or what was added to one."""
@@ -76,7 +78,7 @@ class OfWorker(msgspec.Struct, array_like=True, frozen=True):
 class Message(msgspec.Struct, array_like=True, frozen=True):
     """One datagram."""
 
-    worker: int
+    worker: int  # or SUPERVISOR, of events alone
     pid: int
     own: OfWorker | None = None
     backends: list[OfBackend] = []

@@ -27,10 +27,11 @@ _TIMEOUT: Final = 6  # server.shutdown_timeout; control
 _ANSWERED: Final = 7  # SIGHUPs that a reload has followed; control
 _ELIGIBLE: Final = 8  # backends that may be picked; control
 _BACKENDS: Final = 9  # all; control
-_GLOBAL: Final = 10
+_SCREEN: Final = 10  # whether a dashboard has the terminal; control
+_GLOBAL: Final = 12
 
 # Numbers of one worker, written by it.
-_PID, _BEAT, _READY, _APPLIED, _OPEN, _IN_FLIGHT = range(6)
+_PID, _BEAT, _READY, _APPLIED, _OPEN, _IN_FLIGHT, _GAVE_WAY = range(7)
 _WORKER: Final = 8
 
 # Numbers of one slot, then two for each worker.
@@ -142,6 +143,15 @@ class Board:
         self._whole[_ELIGIBLE], self._whole[_BACKENDS] = value
 
     @property
+    def screen(self) -> bool:
+        """Whether a dashboard has the terminal, on which nobody else may write then."""
+        return bool(self._whole[_SCREEN])
+
+    @screen.setter
+    def screen(self, value: bool) -> None:
+        self._whole[_SCREEN] = int(value)
+
+    @property
     def rate(self) -> float:
         """Requests per second and client; 0 = not said yet."""
         return self._real[_RATE]
@@ -217,6 +227,15 @@ class WorkerCell:
     def in_flight(self) -> int:
         """Requests under way."""
         return int(self._whole[self._base + _IN_FLIGHT])
+
+    @property
+    def gave_way(self) -> bool:
+        """Whether it writes nothing on the terminal."""
+        return bool(self._whole[self._base + _GAVE_WAY])
+
+    @gave_way.setter
+    def gave_way(self, value: bool) -> None:
+        self._whole[self._base + _GAVE_WAY] = int(value)
 
     def serve(self, pid: int, generation: int) -> None:
         """It serves from now on."""

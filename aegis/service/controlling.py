@@ -24,7 +24,7 @@ from aegis.process import signals
 from aegis.process.breaker import SharedBreaker
 from aegis.process.handover import Handed
 from aegis.process.publication import Publication
-from aegis.process.reports import Message, OfBackend, OfWorker, receive
+from aegis.process.reports import SUPERVISOR, Message, OfBackend, OfWorker, receive
 from aegis.process.shared import DOWN, DRAIN, ENDED, ENDED_BY_FORCE, FORCE, LEAVE, UNKNOWN, UP, BusyError
 from aegis.service import limits
 from aegis.service.admin import AdminListeners
@@ -180,6 +180,7 @@ class ControlProcess:
         if _addresses_of([state.backend for state in parts.backends]) != self._published:
             self._publish()
         self._see_who_applied()
+        board.screen = self.screen.withholds
         if board.hangups != board.answered and not self._reloading:
             self._reloading = True
             gevent.spawn(self._reload, board.hangups)
@@ -284,7 +285,8 @@ class ControlProcess:
         if message.event is not None:
             event = message.event
             level = logging.getLevelNamesMapping().get(event.level, logging.INFO)
-            self.parts.events.append(event.kind, event.message, level, {**event.fields, "worker": message.worker})
+            worker = {} if message.worker == SUPERVISOR else {"worker": message.worker}
+            self.parts.events.append(event.kind, event.message, level, {**event.fields, **worker})
         if message.own is not None:
             self._hear_own(message.worker, message.pid, message.own)
         for told in message.backends:
@@ -348,8 +350,17 @@ class ControlProcess:
 
     def _open_screen(self) -> None:
         if wanted(self.parts.config, headless=self._headless):
+            self._clear_the_terminal()
             self.parts.observer.tick()  # the first picture shows that we listen
             self.screen.open(lambda: os.kill(self.common.supervisor, signal.SIGTERM))
+
+    def _clear_the_terminal(self) -> None:
+        """Let all others write what they have to, and then nothing more; a terminal that stalls has them try longer."""
+        board = self.common.board
+        board.screen = self.screen.withholds = True
+        deadline = monotonic() + PROGRESS
+        while monotonic() < deadline and not all(board.worker(index).gave_way for index in range(self.common.workers)):
+            gevent.sleep(TURN)
 
     def _see_to_the_end(self, stop: int) -> None:
         if stop in (DRAIN, FORCE):

@@ -90,6 +90,7 @@ class Screen:
         self._errors = LogWriter(STDERR, self._threads)
         self._jobs = Background([Job("write lines to stderr", LINES, self._errors.flush)])
         self._greenlet: gevent.Greenlet[..., None] | None = None
+        self.withholds = False  # the terminal is the dashboard's: nobody may write lines there
         self._up = False
         self._hiding = False
         self._dashboard: Dashboard | None = None
@@ -105,6 +106,7 @@ class Screen:
 
     def open(self, on_quit: Callable[[], None]) -> None:
         """Show the dashboard, in a greenlet of its own. on_quit is called when the person there wants an end."""
+        self.withholds = True
         self._greenlet = gevent.spawn(self._show, on_quit)
         self._greenlet.name = "dashboard"
 
@@ -168,7 +170,7 @@ class Screen:
         self._up = True
 
     def _give_logs_back(self) -> None:
-        self._up = False
+        self._up = self.withholds = False
         logging.getLogger().removeHandler(self._ring)
         self._writer.release()
 

@@ -16,21 +16,24 @@ from typing import TYPE_CHECKING, Final
 from gevent import monkey
 
 from aegis.config.schema import Config
+from aegis.events import Event, Kind
 from aegis.logs.lines import json_line, text_line, timestamp
 from aegis.logs.writer import open_log
 from aegis.pool.backend import Backend
 from aegis.process import handover, listeners, steering
 from aegis.process.notify import Notifier
 from aegis.process.publication import Pages
-from aegis.process.reports import mailbox
-from aegis.process.shared import Board
+from aegis.process.reports import SUPERVISOR, Message, mailbox, send
+from aegis.process.shared import LEAVE, Board
 from aegis.process.supervisor import Outside, Supervisor
 from aegis.service import admin, limits
 from aegis.service.controlling import ControlProcess
 from aegis.service.restart import check_arguments, other_count
+from aegis.service.screen import wanted
 from aegis.service.shared import Common, first_slots
 from aegis.service.status import Spokesman
 from aegis.service.worker import Worker
+from aegis.tui import modes
 
 if TYPE_CHECKING:
     from aegis.service.source import Source
@@ -65,6 +68,7 @@ class Several:
         self._started = False  # all have served at some time: a control process goes on with what is known by now
         self._handed = handover.received(environ)
         self._count = limits.count_of(config)
+        self._modes = modes.current()
         self._listeners = self._obtain()
         limits.raise_descriptor_limit()
         by_client = config.server.steering == "client" and self._steer({})
@@ -96,9 +100,9 @@ class Several:
             say=self._say,
             steer=self._steer_around,
             close=self._close,
-            tick=self._tick,
+            tick=self._spokesman.tick,
             patience=self._spokesman.patience,
-            ready=self._spokesman.ready,
+            ready=self._ready,
             reloading=self._spokesman.reloading,
             stopping=self._spokesman.stopping,
             check=self._check,
@@ -119,6 +123,8 @@ class Several:
 
     def _control(self) -> int:
         self._close()
+        if self._started and wanted(self.config, headless=self._headless):
+            modes.give_back(self._modes)  # the one before was killed, perhaps with its dashboard up
         return ControlProcess(self.common, headless=self._headless, first=not self._started, more=self.more).run()
 
     def _close_sockets(self) -> None:
@@ -158,14 +164,18 @@ class Several:
 
     # the service manager, the log, the next image
 
-    def _tick(self, alive: bool) -> None:  # noqa: FBT001
-        self._started |= alive
-        self._spokesman.tick(alive=alive)
+    def _ready(self) -> None:
+        self._started = True
+        self._spokesman.ready()
 
     def _say(self, level: str, words: str) -> None:
-        """One line, straight to the log: there is no writer here."""
-        section = self.config.logging
-        entry = {"time": timestamp(time()), "level": level, "message": words}
+        """One line, straight to the log, as there is no writer here, and to who shows events."""
+        section, board = self.config.logging, self.common.board
+        event = Event(number=0, time=time(), kind=Kind.LOG, level=level, message=words)
+        send(self.common.boxes[0][1], Message(SUPERVISOR, os.getpid(), event=event))
+        if board.screen and board.stop != LEAVE and not section.file:
+            return  # the terminal is the dashboard's
+        entry = {"time": timestamp(event.time), "level": level, "message": words}
         line = text_line(entry) if section.format == "text" else json_line(entry)
         try:
             descriptor = open_log(section.file) if section.file else os.dup(STDOUT)

@@ -55,7 +55,7 @@ class Spokesman:
         """The drain begins."""
         self._notifier.stopping("draining")
 
-    def tick(self, *, alive: bool) -> None:
+    def tick(self, alive: bool) -> None:  # noqa: FBT001
         """The status line and the sign of life, when they are due. alive: every worker's loop turns."""
         now, interval = monotonic(), self._notifier.watchdog_interval
         if interval and alive and now - self._beat_at >= interval:

@@ -3,15 +3,18 @@
 import logging
 import os
 import socket
+from functools import partial
 from time import monotonic
 from typing import Final
 
+import gevent
 from gevent.event import Event as Flag
 
 from aegis.background import Job
 from aegis.config.diff import carried
 from aegis.config.schema import Config
-from aegis.logs.setup import configure
+from aegis.events import Kind
+from aegis.logs.setup import RingHandler, configure
 from aegis.pool.backend import Backend
 from aegis.pool.breaker import State
 from aegis.process import signals
@@ -70,6 +73,8 @@ class Worker:
             dropped=lambda: parts.writer.dropped,
             lag=lambda: parts.background.lateness.get("deadlines", 0.0),
         )
+        self._ring = RingHandler(partial(events.append, Kind.LOG))
+        self._gave_way = False
         self._version = -1
         self._rate = 0.0
         self._inbox = signals.Inbox(self)
@@ -108,6 +113,9 @@ class Worker:
         stop = board.stop
         if stop != RUN or self.common.orphaned:
             self._asked(stop)
+        if board.screen is not self._gave_way:
+            self._gave_way = not self._gave_way
+            gevent.spawn(self._give_way if self._gave_way else self._write_again)
         if board.generation != self._generation:
             self._apply(board.generation)
         version = board.version
@@ -144,6 +152,18 @@ class Worker:
             self._force.set()
         if stop in (DRAIN, FORCE) or self.common.orphaned:
             self._stop.set()
+
+    def _give_way(self) -> None:
+        """To the dashboard, which is another process's: it shows what would be written on its terminal otherwise."""
+        logging.getLogger().addHandler(self._ring)
+        if not self.reloader.running.logging.file:
+            self.parts.writer.withhold()
+        self._cell.gave_way = True
+
+    def _write_again(self) -> None:
+        self._cell.gave_way = False
+        logging.getLogger().removeHandler(self._ring)
+        self.parts.writer.release()
 
     def _apply(self, generation: int) -> None:
         """Go by the configuration that control has accepted."""

@@ -1,5 +1,6 @@
 """Whose the terminal is, and the modes in which a dashboard reads it. Must not know blessed: a start asks it first."""
 
+import contextlib
 import os
 import termios
 from typing import Any, Final
@@ -14,6 +15,21 @@ def in_foreground() -> bool:
         return os.tcgetpgrp(INPUT) == os.getpgrp()
     except OSError:
         return True  # not our controlling terminal: nobody stops us
+
+
+def current() -> list[Any] | None:
+    """The modes of the terminal as they are; None where there is none."""
+    try:
+        return termios.tcgetattr(INPUT)
+    except termios.error:
+        return None
+
+
+def give_back(attributes: list[Any] | None) -> None:
+    """Let the terminal be as it was, after a process that could not do so itself."""
+    if attributes is not None:
+        with contextlib.suppress(termios.error):  # it is gone: nothing has to be given back
+            termios.tcsetattr(INPUT, termios.TCSANOW, attributes)
 
 
 def key_by_key(attributes: list[Any]) -> list[Any]:

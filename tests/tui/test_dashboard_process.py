@@ -14,7 +14,8 @@ import gevent
 import pytest
 import yaml
 
-from tests.support.aegis_process import config_for
+from tests.support.aegis_process import _family, config_for
+from tests.support.load import Load
 from tests.support.poll import eventually
 from tests.support.raw_client import RawClient
 from tests.support.scripted_backend import ScriptedBackend
@@ -39,13 +40,13 @@ def backend():
     assert not scripted.faults
 
 
-@pytest.fixture
-def start(backend):
+@pytest.fixture(params=[1, 2], ids=["one process", "two workers"])
+def start(backend, request):
     """Start Aegis on a terminal; keywords of AegisTerminal, `sections` of the configuration."""
     with contextlib.ExitStack() as stack:
 
         def start(*arguments, backends=None, sections=None, **options):
-            settings = {"tui": {"refresh_interval": "100ms"}, **(sections or {})}
+            settings = {"tui": {"refresh_interval": "100ms"}, "server": {"workers": request.param}, **(sections or {})}
             config = config_for(backends or [backend], **settings)
             return stack.enter_context(AegisTerminal(config, *arguments, **options))
 
@@ -253,11 +254,11 @@ def test_ctrl_z_and_ctrl_s_do_nothing(start):
 def test_sigcont_after_a_stop_repaints_and_takes_the_modes_again(start):
     aegis = start(sections={"tui": {"refresh_interval": "1h"}})
     aegis.shows("EVENTS")
-    aegis.signal(signal.SIGSTOP)
+    os.killpg(aegis.process.pid, signal.SIGSTOP)  # as a shell does: to the whole job
     gevent.sleep(0.2)
     termios.tcsetattr(aegis.slave, termios.TCSANOW, aegis.modes)
     aegis.screen.reset()
-    aegis.signal(signal.SIGCONT)
+    os.killpg(aegis.process.pid, signal.SIGCONT)
     aegis.shows("EVENTS", within=3)
     assert not aegis.modes_now()[3] & termios.ECHO
 
@@ -312,6 +313,8 @@ def test_stalled_terminal_costs_frames_and_no_request(start):
             started = time.monotonic()
             assert client.get("/").status == 200
             worst = max(worst, time.monotonic() - started)
+            if int(started * 10) != int(time.monotonic() * 10):
+                aegis.type("\x0c")  # everything is drawn anew: soon the kernel takes no more
     assert worst < 0.5
     aegis.go_on()
     aegis.shows("frames skipped", within=5)
@@ -389,3 +392,55 @@ def reloads(log):
 def cpu_seconds(pid):
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_dashboard_goes_on_over_a_restart_under_the_same_pid(start, backend):
+    aegis = start()
+    aegis.shows("EVENTS")
+    with Load(aegis.address, clients=2) as load:
+        for number in (1, 2):
+            load.more(50)
+            before = _family(aegis.process.pid)[1:]
+            aegis.signal(signal.SIGUSR2)
+            eventually(
+                lambda number=number: aegis.received.count(ENTER_FULLSCREEN) == number + 1, "the new image's screen", 20
+            )
+            eventually(
+                lambda before=before: not set(before) & set(_family(aegis.process.pid)), "the end of the old one", 15
+            )
+            load.more(50)
+    assert load.failures == []
+    aegis.screen.reset()
+    aegis.resize(90, 24)
+    aegis.shows("EVENTS")
+    assert '"request_id"' not in aegis.text
+    assert aegis.received.count(LEAVE_FULLSCREEN) == 2
+    aegis.type("q")
+    assert aegis.wait(20) == 0
+    assert COMPLETE in aegis.errors
+    assert aegis.modes_now() == aegis.modes
+    assert aegis.received.count(LEAVE_FULLSCREEN) == 3
+
+
+def test_words_of_workers_and_of_their_parent_go_to_the_event_log(backend):
+    config = config_for([backend], server={"workers": 2}, tui={"refresh_interval": "100ms"})
+    with AegisTerminal(config, size=(160, 48)) as aegis:
+        aegis.shows("worker 1 serves")
+        os.kill(_family(aegis.process.pid)[-1], signal.SIGKILL)
+        aegis.shows("ended with -9")  # said by the parent
+        drawn = aegis.received.index(ENTER_FULLSCREEN)
+        assert b'"level"' not in aegis.received[drawn:]
+        assert aegis.stop() == 0
+
+
+def test_control_process_that_is_killed_is_followed_by_one_with_a_dashboard(backend):
+    config = config_for([backend], server={"workers": 2}, tui={"refresh_interval": "100ms"})
+    with AegisTerminal(config) as aegis:
+        aegis.shows("EVENTS")
+        os.kill(_family(aegis.process.pid)[1], signal.SIGKILL)
+        eventually(lambda: aegis.received.count(ENTER_FULLSCREEN) == 2, "a dashboard again", 15)
+        aegis.screen.reset()
+        aegis.resize(90, 24)
+        aegis.shows("EVENTS")
+        assert aegis.stop() == 0
+        assert aegis.modes_now() == aegis.modes
