@@ -13,19 +13,16 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from tests.support.aegis_process import AegisProcess, _family, config_for, run_aegis
+from tests.support.aegis_process import _family, run_aegis
 from tests.support.load import Load
 from tests.support.poll import eventually
 from tests.support.ports import free_port
 from tests.support.proc import state_of, workers_of
 from tests.support.raw_client import ConnectionEndedError, RawClient
 from tests.support.scripted_backend import HELLO, ScriptedBackend, answer, hold
+from tests.support.several import DRAINED, SOURCES, STARTED, several, started
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
-
-SOURCES = [f"127.0.0.{number}" for number in range(2, 42)]
-STARTED = "Aegis started"
-DRAINED = "the old image has drained"
 
 
 @pytest.fixture
@@ -37,18 +34,6 @@ def backend():
 @pytest.fixture
 def admin():
     return "{}:{}".format(*free_port())
-
-
-def several(backend, admin="", workers=2, **sections):
-    server = {"workers": workers, **sections.pop("server", {})}
-    config = config_for([backend], server=server, **sections)
-    if admin:
-        config["admin"] = {"listen": admin, "allow_remote": True}
-    return AegisProcess(config)
-
-
-def started(aegis):
-    eventually(lambda: STARTED in aegis.messages(), "the start line", 10)
 
 
 def metric(admin, name):

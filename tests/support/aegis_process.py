@@ -93,6 +93,7 @@ class AegisProcess:
         self.arguments = arguments
         self.env = environment(env)
         self.read_output = read_output
+        self.passed: tuple[int, ...] = ()  # descriptors that it inherits
         self.lines: list[str] = []
         self.log: list[dict[str, Any]] = []
         host, port = config["server"]["host"], config["server"]["port"]
@@ -105,8 +106,9 @@ class AegisProcess:
         self.path = Path(self._directory.name) / "aegis.yml"
         self.write_config(self.config)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "aegis", "--config", str(self.path), "--headless", *self.arguments],
+            self.command(),
             cwd=ROOT,
+            pass_fds=self.passed,
             env=self.env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -126,6 +128,9 @@ class AegisProcess:
         if self.process.poll() is None:
             self.process.kill()
         self._clean_up()
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "aegis", "--config", str(self.path), "--headless", *self.arguments]
 
     def stop(self, number: int = signal.SIGTERM, within: float = 10.0) -> int:
         """Signal, wait, and return the exit code; its log is complete then."""

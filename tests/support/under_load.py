@@ -20,19 +20,17 @@ from tests.support.ports import free_port
 from tests.support.proc import connections_of, workers_of
 from tests.support.raw_client import RawClient
 from tests.support.scripted_backend import ScriptedBackend, answer
+from tests.support.several import DRAINED, SOURCES, STARTED, started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tests.support.scripted_backend import Connection, Request
 
-SOURCES: Final = [f"127.0.0.{number}" for number in range(2, 42)]
 CLIENTS: Final = 16
 SLOW: Final = 1.0
 """Seconds that an answer takes which is in flight when the stop comes."""
 
-STARTED: Final = "Aegis started"
-DRAINED: Final = "the old image has drained"
 SECTIONS: Final = {
     # As shipped where it matters here, but for probes and breakers that find out sooner what has changed.
     "retry": {"budget_percent": 20, "min": 3},
@@ -91,7 +89,7 @@ class Stage:
     def another(self, config: Mapping[str, Any] | None = None) -> Iterator[AegisProcess]:
         """A running Aegis before the same backends."""
         with AegisProcess(config or self._config("")) as aegis:
-            eventually(lambda: aegis.messages().count(STARTED), "the start line", 10)
+            started(aegis)
             yield aegis
 
     def figures(self) -> Figures:
