@@ -45,7 +45,7 @@ class AdminListeners:
         for key, listener in self._listeners.items():
             self._closing.callback(listener.close)
             try:
-                listener.open(self._handed.listener(_name(key, listener.text)))
+                listener.open(self._handed.listener(name_of_admin(key, listener.text)))
             except OSError as error:
                 self._closing.close()
                 raise AdminListenError(f"admin.{key} cannot be {listener.text}: {error}") from error
@@ -62,7 +62,9 @@ class AdminListeners:
     def sockets(self) -> dict[str, socket.socket]:
         """What a new image takes over, by name."""
         return {
-            _name(key, each.text): each.listener for key, each in self._listeners.items() if each.listener is not None
+            name_of_admin(key, each.text): each.listener
+            for key, each in self._listeners.items()
+            if each.listener is not None
         }
 
     def leave(self) -> None:
@@ -76,7 +78,8 @@ class AdminListeners:
             listener.start()
 
 
-def _name(key: str, text: str) -> str:
+def name_of_admin(key: str, text: str) -> str:
+    """The name under which an admin address's socket is handed on."""
     return f"admin.{key} at {text}"
 
 
@@ -88,7 +91,7 @@ def open_sockets(section: Admin, handed: Handed) -> dict[str, socket.socket]:
         if not text:
             continue
         try:
-            found[_name(key, text)] = handed.listener(_name(key, text)) or open_socket(text)
+            found[name_of_admin(key, text)] = handed.listener(name_of_admin(key, text)) or open_socket(text)
         except OSError as error:
             for sock in found.values():
                 sock.close()

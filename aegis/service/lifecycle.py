@@ -20,7 +20,7 @@ from aegis.service.build import wire_settings
 from aegis.service.drain import Patience, drain
 from aegis.service.parts import Parts
 from aegis.service.reload import Reloader, reopen_files
-from aegis.service.restart import check_new_image, other_count
+from aegis.service.restart import check_new_image, objections
 from aegis.service.screen import Screen, wanted
 from aegis.service.source import Source
 from aegis.service.verbs import Verbs
@@ -186,7 +186,8 @@ class Service:
     def _restart(self) -> None:
         parts, events = self.parts, self.parts.events
         parts.notifier.reloading()
-        words = other_count(self.source, 1) or check_new_image(self.source) or self._hand_over()
+        held = (self._listener.name, *self.admin.names)
+        words = objections(self.source, 1, held) or check_new_image(self.source) or self._hand_over()
         if words:
             events.emit(
                 Kind.LIFECYCLE, "the new image cannot take over, this one goes on", level=logging.ERROR, error=words

@@ -1,12 +1,25 @@
-"""Before a new image takes over: does it accept the configuration?"""
+"""Before a new image takes over: does it accept the configuration, and can it have the addresses that are new?
+
+Afterwards is too late: once it has been executed under our PID there is no way back to this image.
+"""
 
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Collection, Iterator
 from typing import Final
 
+from gevent import monkey
+from msgspec.structs import replace
+
+from aegis.admin.listener import obstacles
 from aegis.config import load
 from aegis.config.errors import ConfigErrors
+from aegis.config.listen import parse_listen
+from aegis.config.schema import Config
+from aegis.process.listeners import ACTIVATED, name_of
+from aegis.service.admin import name_of_admin
 from aegis.service.limits import count_of
 from aegis.service.source import Source
 
@@ -27,16 +40,52 @@ def check_new_image(source: Source) -> str:
     return ""
 
 
-def other_count(source: Source, workers: int) -> str:
-    """Why a new image could not have the listeners of this one; "" when it can."""
+def objections(source: Source, workers: int, held: Collection[str]) -> str:
+    """Why a new image could not listen as its configuration wants it to; "" when it can.
+
+    held: the names under which this one's listeners would be handed on.
+    """
     if not source.file:
         return ""
     try:
-        wanted = count_of(load.load_file(source.file, os.environ))
+        config = load.load_file(source.file, os.environ)
     except ConfigErrors as errors:
         return str(errors)
-    # The kernel deals clients out by the places of the listeners, which are those of this image.
-    return "" if wanted == workers else f"server.workers is {workers} here and {wanted} there: stop and start Aegis"
+    wanted = count_of(config)
+    if wanted != workers:
+        # The kernel deals clients out by the places of the listeners, which are those of this image.
+        return f"server.workers is {workers} here and {wanted} there: stop and start Aegis"
+    return "; ".join(_taken(config, held))
+
+
+def _taken(config: Config, held: Collection[str]) -> Iterator[str]:
+    """The addresses that are new and cannot be had, each with why."""
+    server, admin = config.server, config.admin
+    clients = name_of(server.host, server.port)
+    if not {ACTIVATED, clients, f"{clients} worker 0"} & set(held):
+        yield from _unbindable("server.host and server.port", server.host, server.port)
+    for key in ("listen", "health_listen"):
+        text = getattr(admin, key)
+        if not text or name_of_admin(key, text) in held:
+            continue
+        address = parse_listen(text)
+        if address.path:
+            alone = replace(admin, listen="", health_listen="")
+            yield from (f"{each.path}: {each.message}" for each in obstacles(replace(alone, **{key: text})))
+        else:
+            yield from _unbindable(f"admin.{key}", address.host, address.port)
+
+
+def _unbindable(key: str, host: str, port: int) -> Iterator[str]:
+    # The original: gevent's would leave the close to a loop, and the parent of several processes has none.
+    make = monkey.get_original("socket", "socket")
+    host = "127.0.0.1" if host == "localhost" else host
+    with make(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            yield f"{key}: {host}:{port} cannot be had: {error.strerror}"
 
 
 def check_arguments(source: Source) -> list[str]:

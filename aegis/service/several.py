@@ -28,7 +28,7 @@ from aegis.process.shared import LEAVE, Board
 from aegis.process.supervisor import Outside, Supervisor
 from aegis.service import admin, limits
 from aegis.service.controlling import ControlProcess
-from aegis.service.restart import check_arguments, other_count
+from aegis.service.restart import check_arguments, objections
 from aegis.service.screen import wanted
 from aegis.service.shared import Common, first_slots
 from aegis.service.status import Spokesman
@@ -189,7 +189,7 @@ class Several:
 
     def _check(self) -> int:
         """Begin to ask the program as it is on disk now; returns the PID of whoever does, 0 when it is no use."""
-        if words := other_count(self.source, self._count):
+        if words := objections(self.source, self._count, (*self._listeners, *self.common.sockets)):
             self._say("ERROR", f"the new image cannot take over, this one goes on: {words}")
             self._spokesman.ready()
             return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 
 import gevent
 import pytest
@@ -96,6 +97,37 @@ def test_another_number_of_workers_is_refused_since_it_needs_a_stop_and_a_start(
         with RawClient(aegis.address) as client:
             assert client.get("/").status == 200
         assert aegis.stop() == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("what", ["the admin port", "the admin socket", "the port of clients"])
+def test_an_address_that_somebody_else_has_is_noticed_before_there_is_no_way_back(backend, tmp_path, what, workers):
+    config = config_for([backend], server={"workers": workers})
+    host, port = free_port()
+    key, changed = "admin.listen", {"admin": {"listen": f"{host}:{port}", "allow_remote": True}}
+    if what == "the admin socket":
+        changed = {"admin": {"listen": f"unix:{tmp_path}/admin.sock"}}
+    if what == "the port of clients":
+        key, changed = "server.port", {"server": {**config["server"], "host": host, "port": port}}
+    with (
+        AegisProcess(config) as aegis,
+        socket.create_server((host, port)),
+        socket.socket(socket.AF_UNIX) as other,
+    ):
+        other.bind(f"{tmp_path}/admin.sock")
+        other.listen()
+        eventually(lambda: STARTED in aegis.messages(), "the first start", 10)
+        aegis.write_config({**config, **changed})
+        with Load(aegis.address, clients=4) as load:
+            aegis.signal(signal.SIGUSR2)
+            line = eventually(lambda: [one for one in aegis.log if "cannot take over" in one["message"]], "no", 20)[0]
+            assert key in line.get("error", line["message"])
+            load.more(100)
+            aegis.write_config(config)
+            restart(aegis)
+            load.more(100)
+        assert load.failures == []
+        assert aegis.stop(within=20) == 0
 
 
 def test_what_needs_a_restart_is_in_force_after_one(backend):
