@@ -10,7 +10,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from tests.support.aegis_process import AegisProcess, _family, config_for, run_aegis
+from tests.support.aegis_process import AegisProcess, _family, config_for, refuses, run_aegis
 from tests.support.load import Load
 from tests.support.poll import eventually
 from tests.support.ports import free_port
@@ -128,6 +128,26 @@ def test_an_address_that_somebody_else_has_is_noticed_before_there_is_no_way_bac
             load.more(100)
         assert load.failures == []
         assert aegis.stop(within=20) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_new_image_that_dies_before_it_serves_costs_no_request_that_is_in_flight(backend, workers):
+    release = Event()
+    backend.on("/held", hold(release, HELLO))
+    config = config_for([backend], server={"workers": workers})
+    with AegisProcess(config) as aegis, RawClient(aegis.address, timeout=20) as client:
+        eventually(lambda: STARTED in aegis.messages(), "the first start", 10)
+        client.request("GET", "/held")
+        backend.wait_for("/held")
+        aegis.signal(signal.SIGUSR2)
+        eventually(lambda: "a new image takes over" in aegis.messages(), "the hand-over", 20)
+        aegis.path.write_text("[")  # the check has read it, the new image has not yet
+        assert aegis.process.wait(20) == 2
+        eventually(lambda: refuses(aegis.address), "the end of listening", 10)
+        release.set()
+        assert client.read_response().status == 200
+        aegis.wait()
+    assert "Traceback" not in aegis.errors + "\n".join(aegis.lines)
 
 
 def test_what_needs_a_restart_is_in_force_after_one(backend):
