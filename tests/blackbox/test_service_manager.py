@@ -18,7 +18,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from tests.support.aegis_process import ROOT, AegisProcess, config_for, environment
+from tests.support.aegis_process import ROOT, AegisProcess, config_for, environment, refuses
 from tests.support.load import Load
 from tests.support.poll import eventually
 from tests.support.proc import workers_of
@@ -312,6 +312,7 @@ def supervisor(backend, tmp_path):
     address = (config["server"]["host"], config["server"]["port"])
     try:
         eventually(lambda: "RUNNING" in control("status"), "aegis under supervisord", within=20)
+        eventually(lambda: not refuses(address), "its port open: RUNNING says only that it lives", within=20)
         yield address, control, log, conf
     finally:
         process.terminate()
