@@ -16,14 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from aegis.process.steering import worker_of
 from tests.support.aegis_process import AegisProcess, _family
 from tests.support.load import Load
 from tests.support.poll import eventually
 from tests.support.proc import connections_of, workers_of
 from tests.support.raw_client import RawClient
 from tests.support.scripted_backend import ScriptedBackend
-from tests.support.several import DRAINED, SOURCES, running, several, started
+from tests.support.several import DRAINED, SOURCES, running, several, started, worker_of
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
 

@@ -9,16 +9,9 @@ from collections import Counter
 import pytest
 
 from aegis.process.listeners import open_group
-from aegis.process.steering import GOLDEN, steer
+from aegis.process.steering import steer
 from tests.support.ports import loopback_host
-
-
-def worker_of(address, count):
-    """What the program decides for a packed address, said once more."""
-    word = int.from_bytes(address[:4], "big")
-    if len(address) > 4:
-        word ^= int.from_bytes(address[4:8], "big")
-    return ((word * GOLDEN & 0xFFFFFFFF) >> 16) % count
+from tests.support.several import worker_of
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from aegis.process.steering import GOLDEN
 from tests.support.aegis_process import AegisProcess, config_for
 from tests.support.poll import eventually
 
@@ -39,3 +40,11 @@ def running(backend: ScriptedBackend, **sections: Any) -> Iterator[AegisProcess]
         yield aegis
         assert aegis.stop() == 0, aegis.errors
     assert "Traceback" not in aegis.errors + "\n".join(aegis.lines)
+
+
+def worker_of(address: bytes, count: int) -> int:
+    """What the program decides for a packed address, said once more."""
+    word = int.from_bytes(address[:4], "big")
+    if len(address) > 4:
+        word ^= int.from_bytes(address[4:8], "big")
+    return ((word * GOLDEN & 0xFFFFFFFF) >> 16) % count
