@@ -102,6 +102,7 @@ def test_a_worker_that_hangs_is_killed_and_replaced_after_ten_seconds(backend):
     with several(backend) as aegis:
         started(aegis)
         before = workers_of(aegis)
+        assert len(before) == 2
         os.kill(before[0], signal.SIGSTOP)  # as one in an endless loop: the kernel goes on giving it connections
         eventually(lambda: len(set(workers_of(aegis)) - set(before)) == 1, "a successor", 30)
         for source in SOURCES[:10]:
