@@ -24,58 +24,24 @@ from aegis.process import signals
 from aegis.process.breaker import SharedBreaker
 from aegis.process.handover import Handed
 from aegis.process.publication import Publication
-from aegis.process.reports import SUPERVISOR, Message, OfBackend, OfWorker, receive
+from aegis.process.reports import receive
 from aegis.process.shared import DOWN, DRAIN, ENDED, ENDED_BY_FORCE, FORCE, LEAVE, UNKNOWN, UP, BusyError
 from aegis.service import limits
 from aegis.service.admin import AdminListeners
 from aegis.service.announce import announce, quiet_collector
 from aegis.service.build import build, wire_settings
+from aegis.service.crowd import Crowd
 from aegis.service.jobs import job_table
 from aegis.service.reload import Reloader, reopen_files
 from aegis.service.screen import Screen, wanted
 from aegis.service.shared import Common, known_health, next_slots
 from aegis.service.verbs import Verbs
-from aegis.wire.server import WireSettings
 
 log = logging.getLogger("aegis")
 
 TURN: Final = 0.03
 HEALTH: Final = {Condition.UNKNOWN: UNKNOWN, Condition.UP: UP, Condition.DOWN: DOWN}
 PROGRESS: Final = 1.0
-
-
-class Crowd:
-    """All workers' servers as one, for whoever shows it."""
-
-    def __init__(self, settings: WireSettings) -> None:
-        self.settings = settings
-        self.closed = False
-        self.accepted = self.evicted = self.pauses = 0
-        self.dropped = 0
-        self.standing: dict[int, OfWorker] = {}  # how things stand with each
-        self.of_backends: dict[str, dict[int, OfBackend]] = {}
-
-    def __repr__(self) -> str:
-        return f"<Crowd of {len(self.standing)} workers, {self.open} connections>"
-
-    @property
-    def open(self) -> int:
-        """Connections of clients."""
-        return sum(own.open for own in self.standing.values())
-
-    def waiting(self) -> int:
-        """Connections that the kernel holds."""
-        return sum(own.waiting for own in self.standing.values())
-
-    def in_flight(self) -> int:
-        """Requests under way."""
-        return sum(own.in_flight for own in self.standing.values())
-
-    def forget(self, worker: int) -> None:
-        """It is gone, and what stood with it."""
-        self.standing.pop(worker, None)
-        for told in self.of_backends.values():
-            told.pop(worker, None)
 
 
 class _ControlReloader(Reloader):
@@ -105,7 +71,7 @@ class ControlProcess:
         parts = self.parts
         parts.notifier.mute()  # the parent speaks for all
         self._cap = limits.admitted_connections(common.config.server.max_connections)
-        self.crowd = Crowd(wire_settings(common.config, self._cap))
+        self.crowd = Crowd(parts, wire_settings(common.config, self._cap), common.workers)
         self.reloader = _ControlReloader(parts, common.source, None)
         self.reloader.jobs = self.jobs
         self.reloader.prepare = self._prepare
@@ -119,7 +85,6 @@ class ControlProcess:
         self.reloader.further.append(self.screen.reconfigure)
         self._inbox = signals.Inbox(self)
         self._version = -1
-        self._pids = [0] * common.workers
         self._published: dict[str, tuple[tuple[str, int], ...]] = _addresses_of(common.backends)
         self._waits_for = 0
         self._reloading = False
@@ -165,10 +130,11 @@ class ControlProcess:
         board, parts = self.common.board, self.parts
         for index, (box, _) in enumerate(self.common.boxes):
             pid = board.worker(index).pid
-            if pid != self._pids[index]:
-                self._replaced(index, pid)
+            known = self.crowd.pids[index]
+            if pid != known and not (known and board.stop):  # at a stop they all go
+                self.crowd.replace(index, pid)
             for message in receive(box):
-                self._hear(message)
+                self.crowd.hear(message)
         self._tell_health()
         board.rate = parts.limiter.rate
         self._tell_eligible()
@@ -268,82 +234,15 @@ class ControlProcess:
                 with contextlib.suppress(BusyError):  # the next turn tries again
                     slot.tell_health(now[0], now[1], drained=now[2])
 
-    # what workers say
-
-    def _replaced(self, index: int, pid: int) -> None:
-        if self._pids[index]:
-            if self.common.board.stop:
-                return
-            words = f"worker {index} is gone" if not pid else f"worker {index} was replaced"
-            self.parts.events.emit(Kind.WORKER, words, level=logging.WARNING, worker=index, pid=self._pids[index])
-        if pid:
-            self.parts.events.append(Kind.WORKER, f"worker {index} serves", logging.INFO, {"worker": index, "pid": pid})
-        self._pids[index] = pid
-        self.crowd.forget(index)
-
-    def _hear(self, message: Message) -> None:
-        if message.event is not None:
-            event = message.event
-            level = logging.getLevelNamesMapping().get(event.level, logging.INFO)
-            worker = {} if message.worker == SUPERVISOR else {"worker": message.worker}
-            self.parts.events.append(event.kind, event.message, level, {**event.fields, **worker})
-        if message.own is not None:
-            self._hear_own(message.worker, message.pid, message.own)
-        for told in message.backends:
-            self._hear_of(message.worker, message.pid, told)
-
-    def _hear_own(self, worker: int, pid: int, own: OfWorker) -> None:
-        parts, crowd = self.parts, self.crowd
-        parts.counters.absorb(own.requests, own.durations.histogram(), own.retries)
-        limiter = parts.limiter
-        allowed, limited, shadow, evictions = own.limited
-        limiter.allowed += allowed
-        limiter.limited += limited
-        limiter.shadow_limited += shadow
-        limiter.evictions += evictions
-        accepted, evicted, pauses = own.connections
-        crowd.accepted, crowd.evicted, crowd.pauses = (
-            crowd.accepted + accepted,
-            crowd.evicted + evicted,
-            crowd.pauses + pauses,
-        )
-        crowd.dropped += own.dropped
-        if pid == self._pids[worker]:
-            crowd.standing[worker] = own
-
-    def _hear_of(self, worker: int, pid: int, told: OfBackend) -> None:
-        state = self.parts.backends.get(told.name)
-        if state is None:
-            return
-        state.connections.num_requests += told.requests
-        state.failures += told.failures
-        state.suspect |= told.suspect
-        if told.recorded:
-            state.window.absorb(told.samples, told.recorded, told.timings.histogram(), monotonic())
-        of_all = self.crowd.of_backends.setdefault(told.name, {})
-        if pid == self._pids[worker]:
-            of_all[worker] = told
-        state.in_flight = sum(each.in_flight for each in of_all.values())
+    # what is shown
 
     def _amend(self, snapshot: Snapshot) -> Snapshot:
-        crowd = self.crowd
-        connections = {
-            name: sum(each.connections for each in told.values()) for name, told in crowd.of_backends.items()
-        }
-        return replace(
-            snapshot,
-            pid=self.common.supervisor,
-            workers=self.common.workers,
-            processes=self._processes(),
-            logs_dropped=snapshot.logs_dropped + crowd.dropped,
-            hub_lag=max([snapshot.hub_lag, *(own.lag for own in crowd.standing.values())]),
-            limiter=replace(snapshot.limiter, tracked=sum(own.tracked for own in crowd.standing.values())),
-            backends=tuple(replace(view, connections=connections.get(view.name, 0)) for view in snapshot.backends),
-        )
+        pid, workers = self.common.supervisor, self.common.workers
+        return replace(self.crowd.amend(snapshot), pid=pid, workers=workers, processes=self._processes())
 
     def _processes(self) -> dict[str, int]:
         """Those that live, by their names in metrics."""
-        workers = {f"worker-{index}": pid for index, pid in enumerate(self._pids) if pid}
+        workers = {f"worker-{index}": pid for index, pid in enumerate(self.crowd.pids) if pid}
         return {"supervisor": self.common.supervisor, "control": os.getpid(), **workers}
 
     # the screen and the end
