@@ -33,14 +33,16 @@ class SharedBreaker(Breaker):
         return self.state is State.CLOSED
 
     def admit(self) -> int | None:
-        """As Breaker.admit."""
-        if self.state is not State.HALF_OPEN:
-            return super().admit()
-        try:
-            taken = self.slot.take_permit(self.epoch, self._section.half_open_max_requests)
-        except BusyError:
-            return None
-        return self.epoch if taken else None
+        """As Breaker.admit, after a transition elsewhere that this process has not heard of by the state it led to."""
+        while self.state is State.HALF_OPEN:
+            try:
+                if self.slot.take_permit(self.epoch, self._section.half_open_max_requests):
+                    return self.epoch
+            except BusyError:
+                return None
+            if not self.follow():
+                return None
+        return super().admit()
 
     def settle(self, permit: int, succeeded: bool | None) -> None:  # noqa: FBT001
         """As Breaker.settle."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aegis.context import KEY, Environ, RequestContext, StartResponse
 from aegis.http1.response_head import SWITCHING
 from aegis.pool.backend import NotAdmittedError
+from aegis.pool.balancer import NOBODY
 from aegis.pool.breaker import FIRST_FAILURE
 from aegis.proxy.attempt import Timeouts, attempt
 from aegis.proxy.body import ResponseBody, at_hand
@@ -61,6 +62,7 @@ class ProxyApp:
         request = self.request_head(context)
         retries: Retries | None = None
         fresh = False
+        not_admitted = NOBODY
         state = self.policy.pick()
         if state is None:
             raise BackendError(Reason.NO_BACKEND, "no backend is eligible")
@@ -69,7 +71,9 @@ class ProxyApp:
             try:
                 connection = state.take(fresh)
             except NotAdmittedError:
-                state = self.policy.pick()
+                # Not asked again: whoever cannot give a permit may look as if he could until this turn is over.
+                not_admitted |= {state}
+                state = self.policy.pick(not_admitted)
                 if state is None:
                     raise BackendError(Reason.NO_BACKEND, "no backend is eligible") from None
                 continue

@@ -96,6 +96,22 @@ def test_any_failure_in_half_open_reopens_for_all_and_frees_the_permits(pair, cl
     assert [breaker.admit() is not None for breaker in (*pair, *pair)] == [True, True, False, False]
 
 
+def test_who_has_not_heard_that_it_closed_elsewhere_admits_by_the_new_state(pair, clock):
+    half_open(pair, clock)
+    for _ in range(2):
+        pair[0].settle(pair[0].admit(), succeeded=True)
+    assert pair[1].admit() == pair[0].epoch
+    assert pair[1].state is State.CLOSED
+
+
+def test_who_has_not_heard_that_it_opened_elsewhere_does_not_seem_to_admit(pair, clock):
+    """It did, and a request asked for a permit for ever, which stopped the worker: nothing else had a turn."""
+    half_open(pair, clock)
+    pair[0].settle(pair[0].admit(), succeeded=False)
+    assert pair[1].admit() is None
+    assert not pair[1].admits
+
+
 def test_permits_that_a_killed_worker_held_are_given_back():
     board = Board(2)
     clock = ManualClock()

@@ -6,7 +6,7 @@ import gevent
 import pytest
 
 from aegis.config.schema import CircuitBreaker
-from aegis.pool.breaker import State
+from aegis.pool.breaker import Breaker, State
 from tests.support.descriptors import none_left
 from tests.support.poll import eventually
 from tests.support.ports import free_port
@@ -216,3 +216,20 @@ def test_our_own_lack_of_descriptors_is_a_500_and_counts_against_no_backend(prox
     assert (made.state.failures, made.state.breaker.streak, made.state.suspect) == (0, 0, False)
     ask(made)
     assert len(backend.requests) == 1
+
+
+class Undecided(Breaker):
+    """Looks as if it admitted, and gives no permit: what another process has done, this one has not heard of."""
+
+    admits = True
+
+    def admit(self):
+        return None
+
+
+def test_a_backend_that_gives_no_permit_is_asked_once(proxied):
+    made, _ = proxied
+    made.state.breaker = Undecided(CircuitBreaker())
+    made.state.breaker.guarded = True
+    with gevent.Timeout(5), RawClient(made.address) as client:
+        assert client.get("/x").status == 503
