@@ -223,6 +223,8 @@ class StressBackend:
             self._greenlets.kill()
             self._listener.close()
             self._listener = None
+            while self._connections:  # those that were accepted and not served yet
+                self._connections.pop().close()
 
     def _accept(self, listener: socket.socket) -> None:
         while True:

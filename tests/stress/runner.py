@@ -6,6 +6,8 @@ meets what differs from run to run: a failure may need its seed more than once.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import signal
 from collections import Counter
@@ -104,12 +106,21 @@ class Run:
             backend.start()
         try:
             with AegisProcess(self._config()) as self.aegis:
-                self._play(began)
+                try:
+                    self._play(began)
+                finally:
+                    self._end_all()
         finally:
             for backend in self.backends:
                 backend.kill()
         self.report.seconds = monotonic() - began
         return self.report
+
+    def _end_all(self) -> None:
+        """Whatever still runs: a worker that is stuck outlives its parent."""
+        for pid in _family(self.aegis.process.pid) if self.aegis.running else []:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def _config(self) -> dict[str, Any]:
         used = [{"url": each.url, "weight": 1, "name": each.name} for each in self.backends[:-1]]
