@@ -147,6 +147,7 @@ class Replay(Enum):
     """Whether trying a failed attempt again is safe, as far as the failure itself can tell."""
 
     NEVER = "never"
+    UNSENT = "unsent"  # as FRESH_CONNECTION, but nothing of the request had gone out
     FRESH_CONNECTION = "fresh connection"
     ANOTHER_BACKEND = "another backend"
 

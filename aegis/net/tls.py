@@ -70,6 +70,10 @@ class TlsStream(Stream):
         """At once: TLS may have to read before it can write, which only a greenlet can wait for."""
         self.send_all(data, stall)
 
+    def ask_soon(self, data: bytes, stall: float) -> None:
+        """At once, unasked or not: what the kernel holds may be TLS's own."""
+        self.send_all(data, stall)
+
     def receive_now(self, size: int) -> bytes | None:
         """As Stream.receive_now; what TLS says for itself, such as a session ticket, is no byte."""
         try:
@@ -80,6 +84,10 @@ class TlsStream(Stream):
     def peek(self) -> bytes | None:
         """TLS cannot be peeked: whatever arrives on a connection that owes us nothing makes it unfit."""
         return b""
+
+    def spoke(self) -> bool:
+        """TLS cannot be asked: what the kernel holds may be its own."""
+        return False
 
     def end_sending(self) -> None:
         """As Stream.end_sending, but without a farewell of TLS's own.

@@ -12,6 +12,7 @@ from aegis.context import RequestBody, RequestContext
 from aegis.http1.head_buffer import END
 from aegis.http1.response_head import FIRST_FINAL, LARGEST_HEAD, SWITCHING, Head, ResponseHeadError, ResponseHeads
 from aegis.net.deadlines import NEVER
+from aegis.net.stream import UnaskedError
 from aegis.proxy.upload import FIRST_READ, Upload
 from aegis.reasons import BackendError, ClientGoneError, DeadlinePassedError, Reason, Replay
 
@@ -63,15 +64,23 @@ def attempt(
     request's body raises (Refused, ClientGoneError); the connection is unfit then.
     """
     came = b""
+    stream = connection.stream
+    reused = stream is not None
     try:
-        stream = connection.stream or _dial(context, connection)
-        if context.body is None:
-            stream.send_soon(request, timeouts.read)
+        if stream is None:
+            stream = _dial(context, connection)
+        if context.body is not None:
+            came = _upload(context, context.body, stream, request, piece, timeouts.read, reused)
+        elif reused:
+            # [SECURITY] ResponseDesync: bytes that came behind the last answer are not the answer to this request.
+            stream.ask_soon(request, timeouts.read)
         else:
-            came = _upload(context, context.body, stream, request, piece, timeouts.read)
+            stream.send_soon(request, timeouts.read)
         stream.deadline = monotonic() + timeouts.response_header
         context.waits_on = stream
         data = came or stream.read_some(FIRST_READ)
+        if stream.pending:
+            stream.take_back()
         end = data.find(END)
         if end < 0:
             data, end = _collect(stream, data)
@@ -84,16 +93,22 @@ def attempt(
         context.answered = monotonic()
         context.backend_ms = (context.answered - stream.sent_at) * 1000
     except (OSError, _ClosedEarlyError) as error:
-        # Safe to send again only while no response byte came (RFC 9110 §9.2.2): most often a pooled connection that
-        # died while it was parked.
-        began = bool(came) or getattr(error, "began", False)
-        replay = Replay.NEVER if began else Replay.FRESH_CONNECTION
+        replay = _replay_after(error, began=bool(came) or getattr(error, "began", False), reused=reused)
         raise BackendError(Reason.BAD_GATEWAY_RESET, str(error), replay) from error
     except DeadlinePassedError as late:
         raise BackendError(Reason.BACKEND_TIMEOUT, "no response head in time") from late
     except ResponseHeadError as error:
         raise BackendError(Reason.BAD_GATEWAY_PROTOCOL, str(error)) from error
     return head, data
+
+
+def _replay_after(error: Exception, *, began: bool, reused: bool) -> Replay:
+    """Safe to send again only while no response byte came (RFC 9110 §9.2.2): most often a pooled connection that died
+    while it was parked. One on which something came before the request had gone out has cost it nothing.
+    """
+    if began:
+        return Replay.NEVER
+    return Replay.UNSENT if reused and isinstance(error, UnaskedError) else Replay.FRESH_CONNECTION
 
 
 class _Dialling:
@@ -118,9 +133,17 @@ def _dial(context: RequestContext, connection: "Connection") -> "Stream":
 
 
 def _upload(
-    context: RequestContext, body: RequestBody, stream: "Stream", request: bytes, piece: bytes, stall: float
+    context: RequestContext,
+    body: RequestBody,
+    stream: "Stream",
+    request: bytes,
+    piece: bytes,
+    stall: float,
+    reused: bool,  # noqa: FBT001
 ) -> bytes:
     """Send head and body; returns what the backend said meanwhile."""
+    if reused and stream.spoke():
+        raise UnaskedError("spoke before it was asked")
     upload = Upload(stream, body, stall, chunked=context.block.framing.chunked)
     context.waits_on = stream
     try:

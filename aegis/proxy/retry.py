@@ -23,11 +23,12 @@ IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 def may_retry(context: RequestContext, failure: BackendError, *, replayed: bool) -> bool:
     """Whether trying again is safe after this failure. replayed: it was replayed once already.
 
-    A failed connect may always go to another backend: nothing was sent, and the first piece of a body is still in
-    hand. A connection that failed before any answer allows one replay, of an idempotent request without body: a
-    request of which a body byte was sent, or a response byte came, is never sent twice.
+    A failed connect may always go to another backend, and what was not sent over a connection may go over a fresh one:
+    the first piece of a body is still in hand. A connection that failed before any answer allows one replay, of an
+    idempotent request without body: a request of which a body byte was sent, or a response byte came, is never sent
+    twice.
     """
-    if failure.replay is Replay.ANOTHER_BACKEND:
+    if failure.replay in (Replay.ANOTHER_BACKEND, Replay.UNSENT):
         return True
     return (
         failure.replay is Replay.FRESH_CONNECTION
@@ -117,8 +118,8 @@ class Retries:
         if not may_retry(context, failure, replayed=self._replayed):
             raise failure
         self._failed |= {state}
-        replaying = failure.replay is Replay.FRESH_CONNECTION
-        self._replayed |= replaying
+        replaying = failure.replay in (Replay.FRESH_CONNECTION, Replay.UNSENT)
+        self._replayed |= failure.replay is Replay.FRESH_CONNECTION
         if not replaying:
             self._refused |= {state}
         if not self._budget.take():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gevent
 import pytest
 
+from aegis.net.stream import UnaskedError
 from aegis.reasons import DeadlinePassedError
 from tests.net.turning import turns
 from tests.support.poll import eventually
@@ -131,3 +132,45 @@ def test_a_peer_that_takes_nothing_is_late_after_the_stall(pair, deadlines):
         return told
 
     eventually(late, "the deadline of a peer that takes nothing")
+
+
+def asked(stream):
+    """The answer to what is asked now, or UnaskedError."""
+    stream.ask_soon(b"ask", 5)
+    try:
+        heard = stream.read_some(100)
+        if stream.pending:
+            stream.take_back()
+    except UnaskedError as error:
+        return error
+    return heard
+
+
+def test_an_answer_to_what_was_asked_is_none_that_came_unasked(pair):
+    stream, peer = pair()
+    answering = gevent.spawn(lambda: peer.sendall(b"answer to " + peer.recv(10)))
+    assert asked(stream) == b"answer to ask"
+    answering.join()
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_who_is_spoken_to_before_it_has_asked_gets_no_answer_and_sends_nothing(pair, watched):
+    stream, peer = pair()
+    if watched:
+        stream.watch()  # as a parked connection is: its reader may be woken before the turn has ended
+    peer.sendall(b"stray")
+    assert isinstance(asked(stream), UnaskedError)
+    turns()
+    nothing_there(peer)
+
+
+def test_others_of_the_same_turn_are_sent_all_the_same(pair):
+    (spoken_to, stray), *others = [pair() for _ in range(4)]
+    stray.sendall(b"stray")
+    asking = [gevent.spawn(asked, stream) for stream, _ in ((spoken_to, stray), *others)]
+    for _, peer in others:
+        assert peer.recv(10) == b"ask"
+        peer.sendall(b"answer")
+    gevent.joinall(asking, raise_error=True)
+    assert isinstance(asking[0].value, UnaskedError)
+    assert [each.value for each in asking[1:]] == [b"answer"] * 3

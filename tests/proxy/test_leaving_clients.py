@@ -60,12 +60,17 @@ def test_a_client_that_takes_no_interim_answer_is_the_clients_fault(trouble):
     def interim(head):
         raise trouble
 
+    def hint():
+        assert peer.recv(1000) == GET
+        peer.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+
     context.interim = interim
-    peer.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+    hinting = gevent.spawn(hint)
     try:
         with pytest.raises(ClientGoneError):
             attempt(context, SimpleNamespace(stream=stream), GET, b"", ResponseHeads(), Timeouts(5, 5, 5))
     finally:
+        hinting.get(timeout=5)
         stream.close()
         peer.close()
 

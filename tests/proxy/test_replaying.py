@@ -41,3 +41,10 @@ def test_it_is_tried_again_once():
 def test_what_got_a_response_byte_is_never_sent_twice(method):
     assert not allowed(method, Replay.NEVER)
     assert not allowed(method, Replay.NEVER, replayed=True)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("body", [False, True])
+def test_what_was_not_sent_is_sent_over_a_fresh_connection_whatever_the_request(method, body):
+    assert allowed(method, Replay.UNSENT, body=body)
+    assert allowed(method, Replay.UNSENT, replayed=True, body=body)

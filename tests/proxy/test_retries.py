@@ -303,3 +303,19 @@ def test_whatever_fails_and_however_often_nothing_is_left_behind(two):
     gevent.joinall([gevent.spawn(client, number) for number in range(12)], timeout=40, raise_error=True)
     nothing_left(made)
     assert sum(state.failures for state in made.states) > 20
+
+
+@pytest.mark.parametrize(("method", "body"), [("GET", b""), ("POST", b""), ("POST", b"words")])
+def test_bytes_that_come_behind_an_answer_never_answer_the_next_request(proxy, method, body):
+    """The stray bytes and the next request come in one turn of the loop: whichever is looked at first."""
+    with ScriptedBackend() as backend:
+        made = proxy(backend.url, backend.address, retry=ALL)
+        with RawClient(made.address) as client, RawClient(made.address) as other:
+            for number in range(40):
+                asking = client if number % 2 else other
+                assert client.get("/first").body == b"hello"
+                parked = next(each for each in backend.connections if not each.closed)
+                parked.send(answer(body=b"stray"))
+                asking.request(method, "/second", body=body)
+                assert asking.read_response().body == b"hello"
+        assert len(backend.asked("/second")) == 40

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 import gevent
 from gevent.pool import Group
 
+from aegis.proxy.upload import FIRST_READ
 from tests.stress.ledger import PREFIX, Delivery, Ledger, difference, fill, token_of
 from tests.support.ports import free_port
 from tests.support.scripted_backend import Connection, MalformedError, PeerLeftError, Request, answer, chunk
@@ -94,10 +95,17 @@ def interim(telling: Telling) -> None:
 
 
 def more_than_said(telling: Telling) -> None:
-    """A whole answer, and behind it another that nobody asked for."""
-    stray = b"HTTP/1.1 200 OK\r\nX-Stress: stray 0\r\nContent-Length: 5\r\n\r\nstray"
+    """A whole answer, and behind it another that nobody asked for.
+
+    In one piece, since what comes after the next request was sent is its answer to anybody. A small one fills what the
+    proxy reads first, so that the stray bytes are found by no read of the answer.
+    """
     body = b"" if telling.request.method == "HEAD" else telling.body
-    telling.connection.send(telling.head(length=telling.size) + body + stray)
+    whole = telling.head(length=telling.size) + body
+    padding = ("X-Padding", "x" * (FIRST_READ - len(whole) - len("X-Padding: \r\n")))
+    if padding[1]:
+        whole = answer(200, [*telling.fields(), padding], length=telling.size) + body
+    telling.connection.send(whole + b"HTTP/1.1 200 OK\r\nX-Stress: stray 0\r\nContent-Length: 5\r\n\r\nstray")
     telling.delivery.whole = True
 
 
