@@ -79,8 +79,9 @@ def slow(telling: Telling) -> None:
     gevent.sleep(telling.rng.uniform(0.05, 0.4))
     step = max(1, len(data) // 4)
     for at in range(0, len(data), step):
+        if at:
+            gevent.sleep(telling.rng.uniform(0, 0.05))
         telling.connection.send(data[at : at + step])
-        gevent.sleep(telling.rng.uniform(0, 0.05))
     telling.end()
 
 

@@ -171,6 +171,7 @@ class Held:
     at_backends: dict[str, int] = field(default_factory=dict)  # the same as the backends see them
     not_admitted: dict[str, str] = field(default_factory=dict)  # backends that get no traffic, and why
     logs_dropped: int = 0
+    processes: int = 0
     greenlets: int = 0
     descriptors: int = 0
     resident: int = 0  # bytes, all processes
@@ -193,6 +194,7 @@ def left_behind(before: Held, now: Held) -> list[str]:
         if count:
             found.append(f"{count} {what}, but nobody asks")
     for what, was, is_ in (
+        ("processes", before.processes, now.processes),
         ("greenlets", before.greenlets, now.greenlets),
         ("descriptors", before.descriptors, now.descriptors),
         ("log lines were dropped", before.logs_dropped, now.logs_dropped),

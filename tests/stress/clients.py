@@ -106,7 +106,8 @@ class Talk:
         try:
             response = self.client.read_response(asked.method)
         except TimeoutError:
-            return SILENT
+            # If all of this was stopped for a while, the time is over before what has come was looked at.
+            return self._hear(asked) if self.client.readable() else SILENT
         except ConnectionEndedError as ended:
             return BROKEN if ended.received else CLOSED
         except AbortedError as aborted:

@@ -58,13 +58,13 @@ class Stage:
         self.reloads: Counter[str] = Counter()  # answers in the log: reload, reload_failed
         self.used = list(backends[:-1])
         self.drained: set[str] = set()
-        self.started = False
+        self.starts = 0  # start lines in the log
         self.ledger: Ledger
 
     def hear(self, line: dict[str, Any]) -> None:
         """A line of Aegis's log that is no access line."""
         self.reloads[line.get("event", "")] += 1
-        self.started |= line["message"] == "Aegis started"
+        self.starts += line["message"] == "Aegis started"
 
     def greenlets(self) -> int:
         """Of the process that answers: with workers, the one that serves no client."""
@@ -176,6 +176,15 @@ def reopen_logs(stage: Stage, step: Step) -> None:
     stage.aegis.signal(signal.SIGUSR1)
 
 
+def restart(stage: Stage, step: Step) -> None:
+    """A new image under the same PID; the old one drains beside what comes next. What was drained is forgotten."""
+    stage.reload()  # a spoiled file would be refused
+    stage.drained.clear()
+    before = stage.starts
+    stage.aegis.signal(signal.SIGUSR2)
+    eventually(lambda: stage.starts > before, "the start of a new image", PATIENCE)
+
+
 def kill_worker(stage: Stage, step: Step) -> None:
     """The parent's first child is control, unless that was killed: any of them will do."""
     children = _family(stage.aegis.process.pid)[1:]
@@ -194,9 +203,10 @@ DISTURBANCES: dict[str, Callable[[Stage, Step], None]] = {
     "drain": drain,
     "resume": resume,
     "reopen logs": reopen_logs,
+    "restart": restart,
     "kill worker": kill_worker,
 }
-SHARES = {"misbehave": 10, "kill backend": 2, "start backend": 2, "change settings": 2, "kill worker": 1}
+SHARES = {"misbehave": 10, "start backend": 3, "kill backend": 2, "change settings": 2, "kill worker": 1}
 
 
 def plan(rng: random.Random, seconds: float, backends: int, workers: int) -> list[Step]:

@@ -210,13 +210,14 @@ def test_what_belongs_to_no_request(round_):
         (Held(pooled={"b1": 3}), "b1: 3 connections in the pool, but nobody asks"),
         (Held(at_backends={"b1": 1}), "b1: 1 connections at the backend, but nobody asks"),
         (Held(not_admitted={"b1": "half_open"}), "b1 is not admitted although it answers: half_open"),
+        (Held(processes=2), "2 processes, at the start it was 1"),
         (Held(greenlets=18), "18 greenlets, at the start it was 17"),
         (Held(descriptors=10), "10 descriptors, at the start it was 9"),
         (Held(logs_dropped=1), "1 log lines were dropped, at the start it was 0"),
     ],
 )
 def test_what_is_not_given_back_is_named(held, words):
-    assert left_behind(Held(greenlets=17, descriptors=9), held) == [words]
+    assert left_behind(Held(processes=1, greenlets=17, descriptors=9), held) == [words]
 
 
 def test_fewer_than_at_the_start_is_nothing_left_behind():
