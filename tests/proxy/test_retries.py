@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import gevent
 import pytest
 
-from aegis.config.schema import Retry
+from aegis.config.schema import CircuitBreaker, Retry
 from aegis.proxy.retry import PATIENCE, Budget, Retries
 from aegis.reasons import BackendError, Reason, Replay
 from tests.support.poll import eventually
@@ -290,6 +290,8 @@ def test_whatever_fails_and_however_often_nothing_is_left_behind(two):
     ]
     for backend in (failing, good):
         backend.on("/x", *ways * 12)
+    for state in made.states:
+        state.breaker.reconfigure(CircuitBreaker(failure_threshold=1000))  # or most of it meets open ones
 
     def client(number):
         for _ in range(10):
