@@ -110,6 +110,7 @@ def test_backends_that_come_and_go_are_seen(made):
     connection = held.take(False)
     backends.replace([backend("b1"), backend("new")], lambda new: make(clock, name=new.name))
     held.give_back(connection, True, True)
+    shares(policy, 1)  # it has seen the new one from here on
     for state in backends:
         state.record(5.0, clock())
     assert names(policy) == {"b1", "new"}
