@@ -69,17 +69,14 @@ def build(
     states = _make_states(config, backends, events, deadlines, make_breaker)
     prober = Prober(states, config.health_check, events)
     dns = ThreadPool(AT_ONCE)  # its own: stuck look-ups would delay whatever else runs in the loop's shared pool.
-    counters = Counters(config.server.allowed_methods)
     limiter = Limiter(config.rate_limit, monotonic, partial(tell_of_client, events))
-    recorder = Recorder(config.adaptive.record)
+    counters, recorder = Counters(config.server.allowed_methods), Recorder(config.adaptive.record)
     adaptive = _adaptive_loop(config, states, limiter, events, recorder, counters)
-    budget = Budget(config.retry, states.in_flight)
-    policy = policy_of(config.balancing, states)
+    policy, budget = policy_of(config.balancing, states), Budget(config.retry, states.in_flight)
     proxy = ProxyApp(policy, response_heads, timeouts, budget, retry_after=prober.retry_after)
     handed = received(os.environ) if handed is None else handed
     background = Background(())
-    observed = Observed(states, limiter, adaptive, counters, writer, events, background.lateness)
-    observer = Observer(config, observed)
+    observer = Observer(config, Observed(states, limiter, adaptive, counters, writer, events, background.lateness))
     return Parts(
         config=config,
         backends=states,
