@@ -6,7 +6,6 @@ Knows nothing of HTTP. gevent's own socket calls try first and wait after, which
 
 import _socket
 import contextlib
-import select
 import socket
 from collections.abc import Callable
 from fcntl import ioctl
@@ -15,10 +14,11 @@ from termios import TIOCOUTQ
 from time import monotonic
 from typing import Any, Final
 
-from gevent import getcurrent, monkey
+from gevent import getcurrent
 from gevent.hub import get_hub
 
 from aegis.net.deadlines import NEVER, Deadlines
+from aegis.net.outbox import UnaskedError, asking, empty, outbox
 from aegis.net.pace import Pace
 from aegis.reasons import DeadlinePassedError
 
@@ -33,56 +33,6 @@ _scratch: Final = memoryview(bytearray(PIECE))
 
 WIDE: Final = 512 * 1024
 """Unsent bytes that the kernel may hold for a peer that has shown that it takes them."""
-
-_outbox: "Final[list[Stream]]" = []
-"""Streams with something to send at the end of this turn of the loop."""
-
-
-_asking: "Final[list[Stream]]" = []
-"""Those of them that may not have been spoken to before they have asked."""
-
-_poll: Final = monkey.get_original("select", "poll")
-
-
-class UnaskedError(OSError):
-    """The peer spoke, or went, before it was asked anything: what comes is no answer, and nothing was sent."""
-
-
-def _empty_outbox() -> None:
-    while _asking:
-        _see_who_spoke_unasked()
-    streams = _outbox[:]
-    _outbox.clear()
-    now = monotonic()
-    for stream in streams:
-        data = stream.pending
-        if not data:
-            continue  # closed, or sent by send_all, in the meantime
-        stream.pending = b""
-        stream.sent_at = now
-        send = stream.send
-        try:
-            sent = send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            continue  # the peer is gone: the reader of this stream is told by the kernel too
-        if sent != len(data):
-            stream.keep_sending(data, sent, now)
-
-
-def _see_who_spoke_unasked() -> None:
-    """One question to the kernel for all: half a microsecond for each of them would be 2 % of a request."""
-    streams = {stream.sock.fileno(): stream for stream in _asking if stream.pending}
-    _asking.clear()
-    poll = _poll()
-    for descriptor in streams:
-        poll.register(descriptor, select.POLLIN)
-    for descriptor, _ in poll.poll(0):
-        stream = streams[descriptor]
-        if stream.pending:
-            stream.pending = b""
-            stream.throw(UnaskedError("spoke before it was asked"))  # and whoever waited may ask elsewhere at once
 
 
 class Stream:
@@ -244,20 +194,20 @@ class Stream:
         else:
             self.pending = data
             self._stall = stall
-            if not _outbox:
-                self._hub.loop.run_callback(_empty_outbox)
-            _outbox.append(self)
+            if not outbox:
+                self._hub.loop.run_callback(empty)
+            outbox.append(self)
 
     def ask_soon(self, data: bytes, stall: float) -> None:
         """As send_soon, where nothing may come before this is sent: whoever waits for the answer gets UnaskedError."""
-        _asking.append(self)
+        asking.append(self)
         self.send_soon(data, stall)
 
     def take_back(self) -> None:
         """Called when something came before all was sent. Raises UnaskedError when none was, and then none will be."""
         if not self._draining:
             self.pending = b""
-            raise UnaskedError("spoke before it was asked")
+            raise UnaskedError
 
     def keep_sending(self, data: bytes, sent: int, now: float) -> None:
         """In the hub: what the kernel did not take at once follows when it does. sent: bytes of `data` it took."""

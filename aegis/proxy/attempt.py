@@ -12,7 +12,7 @@ from aegis.context import RequestBody, RequestContext
 from aegis.http1.head_buffer import END
 from aegis.http1.response_head import FIRST_FINAL, LARGEST_HEAD, SWITCHING, Head, ResponseHeadError, ResponseHeads
 from aegis.net.deadlines import NEVER
-from aegis.net.stream import UnaskedError
+from aegis.net.outbox import UnaskedError
 from aegis.proxy.upload import FIRST_READ, Upload
 from aegis.reasons import BackendError, ClientGoneError, DeadlinePassedError, Reason, Replay
 
@@ -143,7 +143,7 @@ def _upload(
 ) -> bytes:
     """Send head and body; returns what the backend said meanwhile."""
     if reused and stream.spoke():
-        raise UnaskedError("spoke before it was asked")
+        raise UnaskedError
     upload = Upload(stream, body, stall, chunked=context.block.framing.chunked)
     context.waits_on = stream
     try:

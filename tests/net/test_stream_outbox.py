@@ -5,7 +5,7 @@ from __future__ import annotations
 import gevent
 import pytest
 
-from aegis.net.stream import UnaskedError
+from aegis.net.outbox import UnaskedError
 from aegis.reasons import DeadlinePassedError
 from tests.net.turning import turns
 from tests.support.poll import eventually
