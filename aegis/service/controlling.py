@@ -13,6 +13,7 @@ from gevent.event import Event as Flag
 from msgspec.structs import replace
 
 from aegis.background import Job
+from aegis.config.diff import carried
 from aegis.config.schema import Config
 from aegis.control import VerbError
 from aegis.events import Kind
@@ -34,7 +35,7 @@ from aegis.service.crowd import Crowd
 from aegis.service.jobs import job_table
 from aegis.service.reload import Reloader, reopen_files
 from aegis.service.screen import Screen, wanted
-from aegis.service.shared import Common, known_health, next_slots
+from aegis.service.shared import Common, known_health, next_slots, published_backends
 from aegis.service.verbs import Verbs
 
 log = logging.getLogger("aegis")
@@ -57,6 +58,10 @@ class _ControlReloader(Reloader):
 
     prepare: Callable[[list[Backend]], None]
 
+    def go_on_with(self, config: Config, backends: Sequence[Backend]) -> None:
+        """What workers go by already is neither prepared nor published."""
+        super().apply(config, backends)
+
 
 class ControlProcess:
     """Runs until the supervisor says how it all ended."""
@@ -67,6 +72,7 @@ class ControlProcess:
         self._first = first
         self._headless = headless
         handed = Handed(listeners={name: os.dup(sock.fileno()) for name, sock in common.sockets.items()})
+        common.know_slots()
         self.parts = build(common.config, common.backends, handed=handed, make_breaker=common.breakers_of(-1))
         parts = self.parts
         parts.notifier.mute()  # the parent speaks for all
@@ -104,9 +110,9 @@ class ControlProcess:
         parts, board = self.parts, self.common.board
         with self.admin:
             if not self._first:
-                known_health(parts, self.common)
                 if board.generation:
                     self._take_over()
+                known_health(parts, self.common)
             self._inbox.open()
             parts.background.reconfigure(self.jobs(self.reloader.running))
             parts.background.start()
@@ -199,11 +205,15 @@ class ControlProcess:
         self._waits_for = generation
 
     def _take_over(self) -> None:
-        """Go on with what the control process before this one had published."""
-        page = self.common.pages.read(self.common.board.generation)
-        self.common.slots = page.slots
-        with contextlib.suppress(VerbError):
-            self.reloader.reload()
+        """Go on with what the control process before this one had published, whatever the file says by now."""
+        common = self.common
+        page = common.pages.read(common.board.generation)
+        common.slots, self._published = page.slots, page.addresses
+        config = common.config
+        if page.text and page.text != common.source.text:
+            config = carried(config, common.source.parse(page.text))
+            common.source.text = page.text
+        self.reloader.go_on_with(config, published_backends(config, page))
 
     def _see_who_applied(self) -> None:
         board = self.common.board

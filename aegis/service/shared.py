@@ -1,5 +1,6 @@
 """What every process of an Aegis with workers is given, and how the configuration is shared out among them."""
 
+import contextlib
 import os
 import socket
 from dataclasses import dataclass, field
@@ -13,8 +14,9 @@ from aegis.pool.backend import Backend
 from aegis.pool.breaker import Breaker
 from aegis.pool.health import Condition
 from aegis.process.breaker import SharedBreaker
-from aegis.process.publication import Pages
+from aegis.process.publication import Pages, Publication
 from aegis.process.shared import DOWN, SLOTS, UP, Board
+from aegis.transport.resolver import Address
 
 if TYPE_CHECKING:
     from aegis.service.parts import Parts
@@ -50,6 +52,12 @@ class Common:
         """A backend's breaker, as one of the processes has it (-1 = control)."""
         return SharedBreaker(section, self.board.slot(self.slots[name], worker))
 
+    def know_slots(self) -> None:
+        """In a process that starts later: a backend that came back has another slot than it had at the start."""
+        if self.board.generation:
+            with contextlib.suppress(ValueError):  # it is being written: whoever starts reads it again
+                self.slots = {**self.slots, **self.pages.read(self.board.generation).slots}
+
     def breakers_of(self, worker: int) -> "partial[Breaker]":
         """The same for `build`."""
         return partial(self.make_breaker, worker)
@@ -65,6 +73,17 @@ def next_slots(slots: dict[str, int], backends: list[Backend]) -> dict[str, int]
     taken = set(slots.values())
     free = (number for number in range(SLOTS) if number not in taken)
     return {each.name: slots[each.name] if each.name in slots else next(free) for each in backends}
+
+
+def published_backends(config: Config, page: Publication) -> list[Backend]:
+    """The backends of a configuration that was published, at the addresses that were vetted for it."""
+    return [
+        Backend(
+            each.name, each.scheme, each.host, each.port, each.weight,
+            tuple(Address(host, port) for host, port in page.addresses[each.name]),
+        )
+        for each in config.backends
+    ]  # fmt: skip
 
 
 def share_of(config: Config, workers: int, *, by_client: bool) -> Config:

@@ -15,7 +15,6 @@ from aegis.config.diff import carried
 from aegis.config.schema import Config
 from aegis.events import Kind
 from aegis.logs.setup import RingHandler, configure
-from aegis.pool.backend import Backend
 from aegis.pool.breaker import State
 from aegis.process import signals
 from aegis.process.handover import Handed
@@ -27,8 +26,7 @@ from aegis.service.build import build, wire_settings
 from aegis.service.drain import Patience, drain
 from aegis.service.jobs import job_table
 from aegis.service.reload import Reloader, reopen_files
-from aegis.service.shared import Common, follow, share_of
-from aegis.transport.resolver import Address
+from aegis.service.shared import Common, follow, published_backends, share_of
 from aegis.wire.server import Server
 
 log = logging.getLogger("aegis")
@@ -47,6 +45,7 @@ class Worker:
         self._text = common.source.text
         self._stop, self._force = Flag(), Flag()
         self._superseded = False
+        common.know_slots()
         config = self._shared_out(common.config)
         events = ForwardedEvents(common.boxes[index][1], index, os.getpid())
         self.parts = build(
@@ -178,11 +177,7 @@ class Worker:
             config = self._shared_out(carried(self.common.config, source.parse(page.text)))
             self._text = page.text
         self.common.slots = page.slots
-        backends = [
-            Backend(each.name, each.scheme, each.host, each.port, each.weight, _addresses(page.addresses[each.name]))
-            for each in config.backends
-        ]
-        self.reloader.apply(config, backends)
+        self.reloader.apply(config, published_backends(config, page))
         self._version = -1
         self._take_rate()
         self._cell.applied = generation
@@ -218,7 +213,3 @@ class Worker:
         self._inbox.close()
         parts.writer.settle()
         return 0 if drained else 1
-
-
-def _addresses(pairs: tuple[tuple[str, int], ...]) -> tuple[Address, ...]:
-    return tuple(Address(host, port) for host, port in pairs)

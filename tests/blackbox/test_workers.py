@@ -158,6 +158,32 @@ def test_kill_9_of_the_control_process_costs_no_request_and_it_comes_back(backen
         assert aegis.stop() == 0
 
 
+def test_who_is_replaced_goes_on_by_what_was_accepted_whatever_the_file_says_by_now(backend, admin):
+    """Control read the file again: an invalid one left it with the backends of the start, and deaf to everything."""
+    with several(backend, admin) as aegis, ScriptedBackend() as other:
+        started(aegis)
+        config = dict(aegis.config)
+        aegis.reload({**config, "backends": [{"url": other.url, "weight": 1}]})
+        aegis.path.write_text("[")
+        before = _family(aegis.process.pid)[1:]
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: len(set(_family(aegis.process.pid)[1:]) - set(before)) == 3, "their successors", 10)
+        eventually(lambda: run_aegis("status", "--connect", admin).returncode == 0, "ready", 10)
+        run_aegis("drain", other.name, "--connect", admin)
+        with RawClient(aegis.address) as client:
+            eventually(lambda: client.get("/").status == 503, "the drain in every worker")
+        aegis.reload(config)
+        eventually(lambda: _status(aegis) == 200, "an answer of the first backend")
+        assert not [line for line in aegis.log if line["level"] == "ERROR" and "ended with -9" not in line["message"]]
+        assert aegis.stop() == 0
+
+
+def _status(aegis):
+    with RawClient(aegis.address) as client:
+        return client.get("/").status
+
+
 def test_a_reload_reaches_every_worker_under_load_and_a_wrong_one_none(backend):
     with several(backend) as aegis, ScriptedBackend() as other:
         started(aegis)
