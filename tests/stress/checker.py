@@ -25,6 +25,9 @@ LOST_LINES = 1.0
 DYING = 0.5
 """Seconds after a kill in which its connections are still there, and what is sent over them is lost."""
 
+LINGER = 0.15
+"""Seconds in which no drain ends a connection on which nothing came yet: Aegis waits for 0.2."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -48,7 +51,8 @@ def nothing_foreign_was_heard(case: Case) -> Iterator[str]:
 def it_was_answered_or_broken_off(case: Case) -> Iterator[str]:
     if case.asked.outcome == SILENT:
         yield "neither an answer nor an end came"
-    swallowed = case.asked.outcome == CLOSED and case.asked.fresh and not case.lines
+    at_once = case.asked.fresh and case.asked.late < LINGER
+    swallowed = case.asked.outcome == CLOSED and at_once and not case.lines
     if swallowed and not (case.killed or case.stopping):
         yield "its connection was closed without an answer and without an access line"
 

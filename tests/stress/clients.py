@@ -56,6 +56,7 @@ class Talk:
 
     def __init__(self, visitor: Visitor, kind: str, **options: Any) -> None:
         self.visitor, self.kind, self.rng, self.ledger = visitor, kind, visitor.rng, visitor.ledger
+        self._dialled = monotonic()
         self.client = RawClient(visitor.address, source=visitor.source, timeout=PATIENCE, **options)
         self.where = "{}:{}".format(*self.client.socket.getsockname())
         self.over = False
@@ -75,7 +76,8 @@ class Talk:
 
     def enter(self, method: str, size: int, **more: Any) -> Asked:
         """A request that is about to be sent."""
-        self._last = self.ledger.ask(self.kind, method, size, fresh=self._last is None, where=self.where, **more)
+        fresh, late = self._last is None, monotonic() - self._dialled
+        self._last = self.ledger.ask(self.kind, method, size, fresh=fresh, where=self.where, late=late, **more)
         self.waiting.append(self._last)
         return self._last
 

@@ -37,6 +37,7 @@ class Asked:
     fresh: bool = True  # the first one on its connection
     malformed: bool = False
     where: str = ""  # its connection: the client's address and port
+    late: float = 0.0  # seconds from its connect to it, of a fresh one
     began: float = 0.0
     ended: float = 0.0
     outcome: str = LEFT
