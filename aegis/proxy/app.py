@@ -75,6 +75,8 @@ class ProxyApp:
                 not_admitted |= {state}
                 state = self.policy.pick(not_admitted)
                 if state is None:
+                    if retries is not None:
+                        retries.end()
                     raise BackendError(Reason.NO_BACKEND, "no backend is eligible") from None
                 continue
             context.attempts += 1

@@ -233,3 +233,16 @@ def test_a_backend_that_gives_no_permit_is_asked_once(proxied):
     made.state.breaker.guarded = True
     with gevent.Timeout(5), RawClient(made.address) as client:
         assert client.get("/x").status == 503
+
+
+def test_a_retry_that_nobody_admits_keeps_no_place_in_the_budget(proxy):
+    with ScriptedBackend() as failing, ScriptedBackend() as other:
+        failing.on("/x", then_close(b""))
+        made = proxy(failing.url, failing.address, more=[(other.url, other.address)])
+        made.state.breaker.reconfigure(CircuitBreaker(failure_threshold=1))
+        made.states[1].breaker = Undecided(CircuitBreaker())
+        made.states[1].breaker.guarded = True
+        with RawClient(made.address) as client:
+            assert client.get("/x").status == 503
+        assert len(failing.asked("/x")) == 1
+        assert made.budget.in_flight == 0
