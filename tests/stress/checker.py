@@ -168,6 +168,7 @@ def _short(lines: Sequence[dict[str, Any]]) -> str:
 class Held:
     """What Aegis holds at one moment. Numbers by name; `rest` is 0 in each of them once all is given back."""
 
+    at: float = 0.0  # when Aegis looked, seconds since the epoch
     in_flight: int = 0
     client_connections: int = 0
     on_backends: dict[str, int] = field(default_factory=dict)  # requests under way, by backend
