@@ -45,6 +45,8 @@ class Case:
 
 def nothing_foreign_was_heard(case: Case) -> Iterator[str]:
     yield from case.asked.faults
+    if case.asked.cut and not case.killed:  # to an HTTP/1.0 client the end of a killed process is that of its answer
+        yield f"its answer: {case.asked.cut}"
     yield from (f"{each}: {each.fault}" for each in case.deliveries if each.fault)
 
 
@@ -97,6 +99,8 @@ def an_answer_is_that_of_its_last_delivery(case: Case) -> Iterator[str]:
 
 def what_broke_off_does_not_look_whole(case: Case) -> Iterator[str]:
     if case.asked.outcome != ANSWERED or case.asked.refusal is not None or case.asked.method == "HEAD":
+        return
+    if case.asked.cut and case.killed:
         return
     for each in case.deliveries:
         if each.number == case.asked.delivery and (each.behaviour in LYING or not each.whole):

@@ -44,6 +44,7 @@ class Asked:
     status: int = 0
     request_id: str = ""
     delivery: str = ""  # number of the delivery that the answer names; "" when it is Aegis's own
+    cut: str = ""  # what was missing of an answer that ends with its connection
     refusal: Response | None = None  # an answer that is Aegis's own
     faults: list[str] = field(default_factory=list)  # what no answer may look like
 

@@ -81,6 +81,16 @@ def test_a_body_that_is_cut(round_):
     assert "99 bytes of body where 100 were due" in round_.found()
 
 
+def test_an_answer_without_a_length_may_be_cut_by_a_kill_alone(round_):
+    response = answer(round_.asked.token, round_.delivery.number, size=60)
+    response.framing = "close"
+    enter_answer(round_.asked, response)
+    assert "60 bytes of body where 100 were due" in round_.found()
+    round_.delivery.whole = False
+    round_.ledger.kills.append(round_.asked.began + 0.5)
+    assert violations(round_.ledger) == []
+
+
 def test_a_head_without_the_fields_of_every_response(round_):
     response = answer(round_.asked.token, round_.delivery.number)
     response.fields.pop(0)
