@@ -4,8 +4,12 @@ Made off the hot path; nobody may change one after it was published. Durations i
 """
 
 from threading import Lock
+from typing import Final
 
 from msgspec import Struct
+
+SAME_START: Final = 0.2
+"""Seconds by which a start may seem to move: the wall clock is slewed, and read a moment after the monotonic one."""
 
 
 class BackendView(Struct, frozen=True, kw_only=True):
@@ -114,6 +118,15 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     hub_lag: float  # lateness of the last deadline sweep
     reloads: dict[str, int]  # "applied" and "failed"
     processes: dict[str, int] = {}  # with workers: "supervisor", "control", "worker-0", … → PID
+
+    def continues(self, before: "Snapshot") -> bool:
+        """Whether the same process speaks that made the one before, so that its events count on.
+
+        The PID alone does not tell: a restart by SIGUSR2 keeps it, and a new control process shows its supervisor's. A
+        step of the wall clock looks like another process; whoever asks for all events again loses nothing by that.
+        """
+        started, started_before = self.time - self.uptime, before.time - before.uptime
+        return self.pid == before.pid and abs(started - started_before) < SAME_START
 
 
 class Board:

@@ -135,7 +135,7 @@ class Dashboard:
             return
         try:
             snapshot = self._control.snapshot()
-            if self._snapshot is None or snapshot.pid != self._snapshot.pid:
+            if self._snapshot is None or not snapshot.continues(self._snapshot):
                 self._events = ()  # another process counts its events anew
             self._snapshot = snapshot
             after = self._events[-1].number if self._events else 0

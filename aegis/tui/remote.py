@@ -39,8 +39,8 @@ class Remote:
         """Ask once. Runs as a job."""
         try:
             snapshot = self._control.snapshot()
-            if self._snapshot is None or snapshot.pid != self._snapshot.pid:
-                self._events.clear()  # it was restarted: another count
+            if self._snapshot is None or not snapshot.continues(self._snapshot):
+                self._events.clear()  # another count
             after = self._events[-1].number if self._events else 0
             self._events.extend(self._control.events(after))
         except (VerbError, self._unreachable) as error:

@@ -8,7 +8,7 @@ from aegis.control import Reloaded, VerbError
 from aegis.tui.app import WaitingError
 from aegis.tui.remote import Remote
 from tests.support.clock import ManualClock
-from tests.support.snapshots import event, snapshot
+from tests.support.snapshots import NOON, event, snapshot
 
 
 class GoneError(Exception):
@@ -20,10 +20,11 @@ class Instance:
 
     def __init__(self):
         self.pid, self.away, self.happened, self.asked = 1, None, [event(1), event(2)], []
+        self.started, self.now = NOON, NOON
 
     def snapshot(self):
         self._there()
-        return snapshot(pid=self.pid)
+        return snapshot(pid=self.pid, time=self.now, uptime=self.now - self.started)
 
     def events(self, after=0):
         self.asked.append(after)
@@ -90,6 +91,21 @@ def test_restarted_instance_is_seen_anew_with_its_own_events(remote, instance):
     instance.pid, instance.happened = 2, [event(1, "fresh")]
     remote.poll()
     assert remote.snapshot().pid == 2
+    assert [each.message for each in remote.events()] == ["fresh"]
+
+
+def test_events_count_on_while_the_same_process_grows_older(remote, instance):
+    remote.poll()
+    instance.now += 3600.05  # the two clocks are not read at one moment
+    remote.poll()
+    assert instance.asked == [0, 2]
+
+
+def test_restart_under_the_same_pid_begins_another_count_of_events(remote, instance):
+    remote.poll()
+    instance.now += 5
+    instance.started, instance.happened = instance.now - 1, [event(1, "fresh")]
+    remote.poll()
     assert [each.message for each in remote.events()] == ["fresh"]
 
 

@@ -135,6 +135,21 @@ def test_it_says_what_it_waits_for_and_reconnects_when_the_instance_restarts(bac
         assert second.stop(signal.SIGTERM) == 0
 
 
+def test_a_restart_under_the_same_pid_begins_its_events_anew(backend, top):
+    host, port = free_port()
+    with AegisProcess(config_for([backend], admin={"listen": f"{host}:{port}"})) as own:
+        terminal = top("--connect", f"{host}:{port}")
+        for _ in range(3):  # more events than the new image will have had
+            for verb in ("drain", "resume"):
+                done = run_aegis(verb, backend.name, "--connect", f"{host}:{port}")
+                assert done.returncode == 0, done.stderr
+        terminal.shows("resumed")
+        own.signal(signal.SIGUSR2)
+        terminal.hides("resumed", within=20)
+        assert run_aegis("drain", backend.name, "--connect", f"{host}:{port}").returncode == 0
+        assert "SERVING" in terminal.shows("drained")
+
+
 def test_without_a_terminal_it_is_a_usage_error():
     done = run_aegis("top", "--connect", "127.0.0.1:1")
     assert done.returncode == 2
