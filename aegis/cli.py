@@ -177,6 +177,7 @@ def _run(path: str, backends: tuple[str, ...], log_level: str | None, *, headles
     from aegis.service import admin, build, lifecycle, limits, several
     from aegis.service.source import CommandLine, File
 
+    limits.fill_standard_descriptors()
     source = CommandLine(backends, log_level) if backends else File(path, log_level)
     config, vetted = _or_exit(source.read_to_start)
     if isinstance(source, CommandLine) and source.networks:

@@ -21,6 +21,13 @@ log = logging.getLogger(__name__)
 
 VARIABLE: Final = "AEGIS_HANDOVER"
 
+# gevent's leaves it to a loop, which the parent of several processes has not.
+close: Final = monkey.get_original("os", "close")
+
+
+MOST_SAID: Final = 64 * 1024
+"""Bytes of what a program says that are kept."""
+
 
 class Handed(msgspec.Struct, frozen=True, kw_only=True):
     """What an image leaves to the next one, as descriptors and PIDs."""
@@ -43,14 +50,14 @@ class Handed(msgspec.Struct, frozen=True, kw_only=True):
         """Close the listeners that nobody has a use for any more; those in `taken` have one."""
         for name, descriptor in self.listeners.items():
             if name not in taken:
-                os.close(descriptor)
+                close(descriptor)
 
     def say_ready(self) -> None:
         """Tell the old image that it may stop accepting."""
         if self.ready >= 0:
             with contextlib.suppress(OSError):  # it was killed: nobody has to be told
                 os.write(self.ready, b"1")
-            os.close(self.ready)
+            close(self.ready)
 
 
 def received(environ: MutableMapping[str, str]) -> Handed:
@@ -76,7 +83,7 @@ class Ready:
         try:
             return bool(gevent.os.nb_read(self._descriptor, 1))
         finally:
-            os.close(self._descriptor)
+            close(self._descriptor)
 
 
 def hand_over(listeners: Mapping[str, socket.socket], environ: Mapping[str, str], old: Iterable[int]) -> Ready:
@@ -88,19 +95,19 @@ def hand_over(listeners: Mapping[str, socket.socket], environ: Mapping[str, str]
     try:
         child = gevent.os.fork()
     except OSError:
-        os.close(theirs)
-        os.close(ours)
+        close(theirs)
+        close(ours)
         raise
     if not child:
-        os.close(ours)
+        close(ours)
         return Ready(theirs)
-    os.close(theirs)
+    close(theirs)
     try:
         replace(listeners, environ, (*old, child), ready=ours)
     except OSError:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        os.close(ours)
+        close(ours)
         raise
     raise AssertionError("an exec returned")
 
@@ -122,14 +129,27 @@ def replace(
         raise
 
 
-def spawn(command: Sequence[str]) -> int:
-    """Start a program without a loop that would watch it; returns its PID. It inherits stderr alone."""
-    nothing = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-    ]
-    start = monkey.get_original("os", "posix_spawn")
-    return int(start(command[0], command, os.environ, file_actions=nothing))
+class Spawned:
+    """A program started without a loop that would watch it; what it says on stderr is kept. Raises OSError."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._said = os.memfd_create("aegis-said", os.MFD_CLOEXEC)
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_DUP2, self._said, 2),
+        ]
+        start = monkey.get_original("os", "posix_spawn")
+        self.pid = int(start(command[0], command, os.environ, file_actions=actions))
+
+    def __repr__(self) -> str:
+        return f"<Spawned {self.pid}>"
+
+    def said(self) -> str:
+        """All of it, once the program has ended."""
+        text = os.pread(self._said, MOST_SAID, 0).decode(errors="replace").strip()
+        close(self._said)
+        return text
 
 
 def command() -> list[str]:

@@ -28,6 +28,7 @@ _ANSWERED: Final = 7  # SIGHUPs that a reload has followed; control
 _ELIGIBLE: Final = 8  # backends that may be picked; control
 _BACKENDS: Final = 9  # all; control
 _SCREEN: Final = 10  # whether a dashboard has the terminal; control
+_TURNED: Final = 11  # when control's loop turned last; control
 _GLOBAL: Final = 12
 
 # Numbers of one worker, written by it.
@@ -150,6 +151,15 @@ class Board:
     @screen.setter
     def screen(self, value: bool) -> None:
         self._whole[_SCREEN] = int(value)
+
+    @property
+    def turned(self) -> float:
+        """When control's loop turned last; 0 = it has not begun. Seconds, monotonic."""
+        return self._real[_TURNED]
+
+    @turned.setter
+    def turned(self, value: float) -> None:
+        self._real[_TURNED] = value
 
     @property
     def rate(self) -> float:

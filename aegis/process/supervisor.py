@@ -16,6 +16,7 @@ from typing import Final
 import gevent
 from gevent import monkey
 
+from aegis.process.handover import close
 from aegis.process.shared import DRAIN, ENDED, ENDED_BY_FORCE, FORCE, LEAVE, RUN, Board
 from aegis.process.signals import RECORD, SIGNALS, descriptor_of, numbers_in
 
@@ -33,7 +34,10 @@ SETTLED: Final = 10.0
 LONGEST_PAUSE: Final = 30.0
 
 HUNG: Final = 10
-"""Looks in a row, a tick apart, that find a worker where the last one found it: then it is killed and replaced."""
+"""Looks in a row, a tick apart, that find a process where the last one found it: then it is killed and replaced."""
+
+CHECK_PATIENCE: Final = 60.0
+"""Seconds that the check of a new image may take: it resolves names."""
 
 NUDGE: Final = 0.05
 """Seconds from one look to the next whether a reload is over."""
@@ -72,7 +76,8 @@ class Outside:
 
     say: one line for the log. steer: index → who takes its clients. close: the listeners. tick: called every
     `patience` seconds or sooner, with whether every worker's loop turns. check: begins a check of the new image and
-    returns its PID, 0 if it cannot be; take_over: execs it, and returns only when it could not.
+    returns its PID, 0 if it cannot be; checked: what that said; take_over: execs the new image, and returns only when
+    it could not.
     """
 
     say: Callable[[str, str], None]
@@ -84,6 +89,7 @@ class Outside:
     reloading: Callable[[], None] = lambda: None
     stopping: Callable[[], None] = lambda: None
     check: Callable[[], int] = lambda: 0
+    checked: Callable[[], str] = lambda: ""
     take_over: Callable[[Sequence[int]], str] = lambda _: "not offered"
     old: set[int] = field(default_factory=set)  # workers of the image before, which drain
 
@@ -99,7 +105,9 @@ class Supervisor:
         self._children = [self.control, *self.workers]
         self._failed = False
         self._stopping = False
+        self._forced = False
         self._check = 0
+        self._check_ends = 0.0  # when it has had its time
         self._reloading = False
         self._closes_at = self._deadline = self._looked_at = 0.0
         # The port is open before all serve: what is asked for meanwhile is done afterwards, each once.
@@ -149,6 +157,8 @@ class Supervisor:
             self._respawn(now)
             self._look_for_hung(now)
             self._see_to_the_reload()
+            if self._check and now >= self._check_ends:
+                os.kill(self._check, signal.SIGKILL)
         self.outside.tick(self._all_turn(now))
 
     def _next_signal(self, patience: float) -> signal.Signals | None:
@@ -169,9 +179,16 @@ class Supervisor:
             self._reload()
         elif verb == "reopen":
             self._tell_all(signal.SIGUSR1)
-        elif verb == "restart" and not self._stopping and not self._check:
-            self.outside.reloading()
-            self._check = self.outside.check()
+        elif verb == "restart":
+            self._restart()
+
+    def _restart(self) -> None:
+        if self._stopping or self._check:
+            self.outside.say("WARNING", "SIGUSR2: a restart or a stop is under way already; nothing was done")
+            return
+        self.outside.reloading()
+        self._check = self.outside.check()
+        self._check_ends = time.monotonic() + CHECK_PATIENCE
 
     def _reload(self) -> None:
         """Control does it, and says when it is over."""
@@ -203,7 +220,7 @@ class Supervisor:
         parent = os.getpid()
         child.pid = _fork()
         if not child.pid:
-            os.close(self._inbox)
+            close(self._inbox)
             os._exit(_live(child.body, parent))
 
     def _reap(self) -> None:
@@ -227,7 +244,9 @@ class Supervisor:
         if child is None:
             return
         pid, child.pid = child.pid, 0
-        if child.index != CONTROL:
+        if child.index == CONTROL:
+            self.board.turned = 0.0
+        else:
             self.board.forget_worker(child.index)
         if self._stopping:
             self._failed |= code != 0
@@ -236,11 +255,13 @@ class Supervisor:
         child.deaths = 1 if lived >= SETTLED else child.deaths + 1
         pause = 0.0 if child.deaths == 1 else min(LONGEST_PAUSE, 2.0 ** (child.deaths - 2))
         child.due = time.monotonic() + pause
-        self.outside.say("ERROR", f"{child.name} (pid {pid}) ended with {code}; the next one starts in {pause:g} s")
+        level = "ERROR" if code else "INFO"  # a worker that somebody told to stop ends with 0
+        self.outside.say(level, f"{child.name} (pid {pid}) ended with {code}; the next one starts in {pause:g} s")
         self._steer()
 
     def _look_for_hung(self, now: float) -> None:
-        """Kill a worker whose loop turns no more: its clients would wait for ever, and nobody else gets them.
+        """Kill whoever's loop turns no more: a worker's clients would wait for ever, and nobody else gets them; without
+        control nothing is probed, reloaded or told.
 
         Looks are counted, not seconds, so that a machine or a group of processes that was stopped as a whole and goes
         on is not taken for one that hangs.
@@ -248,14 +269,21 @@ class Supervisor:
         if now - self._looked_at < TICK:
             return
         self._looked_at = now
-        for child in self.workers:
-            cell = self.board.worker(child.index)
-            child.still = child.still + 1 if child.pid and cell.ready and cell.beat == child.beat else 0
-            child.beat = cell.beat
+        for child in self._children:
+            beat = self._turned(child)
+            child.still = child.still + 1 if child.pid and beat and beat == child.beat else 0
+            child.beat = beat
             if child.still >= HUNG:
                 child.still = 0
                 self.outside.say("ERROR", f"{child.name} (pid {child.pid}) hangs: it is killed")
                 os.kill(child.pid, signal.SIGKILL)
+
+    def _turned(self, child: Child) -> float:
+        """When its loop turned last; 0 before it serves."""
+        if child.index == CONTROL:
+            return self.board.turned
+        cell = self.board.worker(child.index)
+        return cell.beat if cell.ready else 0.0
 
     def _respawn(self, now: float) -> None:
         for child in self._children:
@@ -275,7 +303,7 @@ class Supervisor:
         while not all(self.board.worker(child.index).ready for child in self.workers) or not self.board.patience[1]:
             number = self._next_signal(0.02)
             if number is not None:
-                if SIGNALS.get(number) == "stop":
+                if number in self._early and SIGNALS.get(number) == "stop":
                     return False
                 self._early[number] = None
             self._reap()
@@ -291,10 +319,12 @@ class Supervisor:
     # another image
 
     def _checked(self, code: int) -> None:
+        words = self.outside.checked()
         if self._stopping:
             return  # the new image would know nothing of the stop
         if code:
-            self.outside.say("ERROR", "the new image cannot take over, this one goes on: it refuses the configuration")
+            words = words or ("the check took too long" if code == -signal.SIGKILL else f"the check ended with {code}")
+            self.outside.say("ERROR", f"the new image cannot take over, this one goes on: {words}")
             self.outside.ready()
             return
         self.board.stop = LEAVE
@@ -324,6 +354,8 @@ class Supervisor:
             self._force()
             return
         self._stopping = True
+        if self._check:
+            os.kill(self._check, signal.SIGKILL)
         delay, timeout = self.board.patience
         now = time.monotonic()
         self._closes_at, self._deadline = now + delay, now + delay + timeout + GRACE
@@ -331,7 +363,7 @@ class Supervisor:
         self.outside.stopping()
 
     def _force(self) -> None:
-        self._failed = True
+        self._failed = self._forced = True
         self.board.stop = FORCE
         self._closes_at, self._deadline = 0.0, time.monotonic() + GRACE
         self.outside.close()
@@ -353,11 +385,12 @@ class Supervisor:
         deadline = time.monotonic() + GRACE
         while any(child.pid for child in self.workers) and time.monotonic() < deadline:
             self._turn(0.05)
+        self._drain_old()  # nobody serves in their place, but what they have begun they end
         return self._end()
 
     def _end(self) -> int:
-        deadline = time.monotonic() + self.board.patience[1]
-        while self.outside.old and time.monotonic() < deadline and not self._failed:
+        deadline = time.monotonic() + (self.board.patience[1] or START_PATIENCE)
+        while self.outside.old and time.monotonic() < deadline and not self._forced:
             self._turn(0.1)
         self.board.stop = ENDED_BY_FORCE if self._failed else ENDED
         self._wait_for_control()
@@ -375,5 +408,6 @@ def _live(body: Body, parent: int) -> int:
         traceback.print_exc()
         return 1
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # it was closed when we were started
+                stream.flush()

@@ -134,6 +134,7 @@ class ControlProcess:
     def turn(self) -> None:
         """Run as a job: hear the workers, tell them what was found, see what the supervisor says."""
         board, parts = self.common.board, self.parts
+        board.turned = monotonic()
         for index, (box, _) in enumerate(self.common.boxes):
             pid = board.worker(index).pid
             known = self.crowd.pids[index]

@@ -29,6 +29,9 @@ from aegis.wire.server import Server
 log = logging.getLogger("aegis")
 
 
+STOPPING: Final = "a stop was asked for"
+
+
 class Stage(Enum):
     """Where the process stands."""
 
@@ -188,7 +191,7 @@ class Service:
         parts.notifier.reloading()
         held = (self._listener.name, *self.admin.names)
         words = objections(self.source, 1, held) or check_new_image(self.source) or self._hand_over()
-        if words:
+        if words and not self._stop.is_set():  # a stop that was asked for meanwhile goes on
             events.emit(
                 Kind.LIFECYCLE, "the new image cannot take over, this one goes on", level=logging.ERROR, error=words
             )
@@ -197,13 +200,15 @@ class Service:
     def _hand_over(self) -> str:
         """Returns in the old image, when it has been told to drain; else why it is still the only one."""
         parts = self.parts
+        if self._stop.is_set():
+            return STOPPING
         parts.events.emit(Kind.LIFECYCLE, "a new image takes over", pid=os.getpid())
         self.screen.hide()
         self._inbox.pause()  # a signal that only this image had read would be lost with it
         parts.recorder.settle()
         parts.writer.settle()
         try:
-            return "a stop was asked for" if self._stop.is_set() else self._fork()
+            return STOPPING if self._stop.is_set() else self._fork()
         finally:
             self._inbox.open()
 

@@ -6,8 +6,17 @@ from typing import Final
 
 from aegis.config.schema import Config
 
+STDERR: Final = 2
+
 SPARE: Final = 256
 """Descriptors beside connections: listener, log, event loop, resolver, libraries."""
+
+
+def fill_standard_descriptors() -> None:
+    """Open what was closed of stdin, stdout and stderr, or something else gets their numbers, and the log with it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 def raise_descriptor_limit() -> int:

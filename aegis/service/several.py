@@ -13,8 +13,6 @@ from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Final
 
-from gevent import monkey
-
 from aegis.config.schema import Config
 from aegis.events import Event, Kind
 from aegis.logs.lines import json_line, text_line, timestamp
@@ -42,7 +40,6 @@ log = logging.getLogger("aegis")
 
 STDOUT: Final = 1
 
-_close: Final = monkey.get_original("os", "close")  # gevent's leaves it to a loop, and there is none in the parent
 DIVIDED: Final = "server.steering: connections are spread, each worker enforces rate/{0} and burst/{0} of a client"
 NO_STEERING: Final = (
     "the kernel cannot steer by client: connections are spread, each worker enforces rate/{0} and burst/{0}"
@@ -65,6 +62,7 @@ class Several:
         self.config, self.source = config, source
         self._environ = environ
         self._headless = headless
+        self._checking: handover.Spawned | None = None
         self._started = False  # all have served at some time: a control process goes on with what is known by now
         self._handed = handover.received(environ)
         self._count = limits.count_of(config)
@@ -106,6 +104,7 @@ class Several:
             reloading=self._spokesman.reloading,
             stopping=self._spokesman.stopping,
             check=self._check,
+            checked=self._checked,
             take_over=self._take_over,
             old=set(self._handed.old),
         )
@@ -183,7 +182,7 @@ class Several:
                 os.set_blocking(descriptor, True) if section.file else None
                 os.write(descriptor, line)
             finally:
-                _close(descriptor)
+                handover.close(descriptor)
         except OSError:
             sys.stderr.write(f"aegis: {words}\n")
 
@@ -193,7 +192,12 @@ class Several:
             self._say("ERROR", f"the new image cannot take over, this one goes on: {words}")
             self._spokesman.ready()
             return 0
-        return handover.spawn(check_arguments(self.source))
+        self._checking = handover.Spawned(check_arguments(self.source))
+        return self._checking.pid
+
+    def _checked(self) -> str:
+        """What the program that checks had to say."""
+        return "" if self._checking is None else self._checking.said()
 
     def _take_over(self, workers: Sequence[int]) -> str:
         self._say("INFO", "a new image takes over")

@@ -35,6 +35,10 @@ TURN: Final = 0.03
 """Seconds from one look at the shared numbers to the next: a breaker that opens elsewhere opens here within it."""
 
 
+GROUP: Final = 0.2
+"""Seconds from a signal to all processes of the group until every one of them has acted on it."""
+
+
 class Worker:
     """Serves on one listener of the group until it is told to stop."""
 
@@ -130,6 +134,8 @@ class Worker:
 
     def stop(self) -> None:
         """To this process alone: by the image that took over, or by somebody who wants it replaced."""
+        if self.common.board.stop == RUN:
+            gevent.sleep(GROUP)  # who tells all processes at once tells the supervisor too, who says how it is done
         if self.common.board.stop in (RUN, LEAVE):
             self._superseded = True
             self._stop.set()
@@ -209,7 +215,8 @@ class Worker:
         if not drained:
             log.warning("worker %d was forced", self.index, extra={"requests_lost": lost})
         elif self._superseded:
-            log.info("the old image has drained", extra={"pid": os.getpid(), "worker": self.index})
+            words = "the old image has drained" if self.common.board.stop == LEAVE else "told to stop alone: drained"
+            log.info(words, extra={"pid": os.getpid(), "worker": self.index})
         self._inbox.close()
         parts.writer.settle()
         return 0 if drained else 1

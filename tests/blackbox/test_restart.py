@@ -150,8 +150,9 @@ def test_a_new_image_that_dies_before_it_serves_costs_no_request_that_is_in_flig
     assert "Traceback" not in aegis.errors + "\n".join(aegis.lines)
 
 
-def test_what_needs_a_restart_is_in_force_after_one(backend):
-    config = config_for([backend])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_needs_a_restart_is_in_force_after_one(backend, workers):
+    config = config_for([backend], server={"workers": workers})
     with AegisProcess(config) as aegis:
         host, port = aegis.address
         other = config_for([backend])["server"]
@@ -185,12 +186,45 @@ def test_a_stop_waits_for_the_old_image_too_and_a_signal_to_the_group_does_not_c
         assert aegis.wait() == 0
 
 
-def test_a_signal_that_comes_while_the_image_is_replaced_is_not_lost(backend):
-    with AegisProcess(config_for([backend])) as aegis:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stop_that_comes_while_the_image_is_replaced_is_obeyed_and_loses_nothing(backend, workers):
+    release = Event()
+    backend.on("/held", hold(release, HELLO))
+    config = config_for([backend], server={"workers": workers})
+    with AegisProcess(config) as aegis, RawClient(aegis.address, timeout=30) as client:
+        eventually(lambda: STARTED in aegis.messages(), "the first start", 10)
+        client.request("GET", "/held")
+        backend.wait_for("/held")
         aegis.signal(signal.SIGUSR2)
         eventually(lambda: "a new image takes over" in aegis.messages(), "the hand-over", 20)
-        assert aegis.stop(within=20) == 0
+        aegis.signal(signal.SIGTERM)
+        gevent.sleep(1)
+        release.set()
+        assert client.read_response().status == 200
+        assert aegis.wait(within=20) == 0
         assert aegis.messages()[-1] == "Aegis shutdown complete"
+        assert _family(aegis.process.pid) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stop_that_comes_during_the_check_ends_the_restart_and_is_no_error(backend, workers):
+    with AegisProcess(config_for([backend], server={"workers": workers})) as aegis:
+        eventually(lambda: STARTED in aegis.messages(), "the first start", 10)
+        aegis.signal(signal.SIGUSR2)
+        gevent.sleep(0.1)
+        assert aegis.stop(within=20) == 0
+        assert "a new image takes over" not in aegis.messages()
+        assert not [line for line in aegis.log if line["level"] == "ERROR"]
+
+
+def test_why_the_new_image_refuses_the_configuration_is_told_with_workers_too(backend):
+    with AegisProcess(config_for([backend], server={"workers": 2})) as aegis:
+        eventually(lambda: STARTED in aegis.messages(), "the first start", 10)
+        aegis.write_config({**aegis.config, "development": {"allow_loopback_backends": False}})
+        aegis.signal(signal.SIGUSR2)
+        words = eventually(lambda: [each for each in aegis.messages() if "cannot take over" in each], "a refusal", 20)
+        assert "loopback" in words[0], words
+        assert aegis.stop() == 0
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])

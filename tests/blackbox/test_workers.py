@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
 
 import gevent
 import pytest
+import yaml
 from gevent.event import Event
 
-from tests.support.aegis_process import _family, run_aegis
+from tests.support.aegis_process import ROOT, _family, config_for, environment, refuses, run_aegis
 from tests.support.load import Load
 from tests.support.poll import eventually
 from tests.support.ports import free_port
@@ -34,6 +37,11 @@ def backend():
 @pytest.fixture
 def admin():
     return "{}:{}".format(*free_port())
+
+
+def control_of(aegis):
+    """The PID of the control process; None while there is none."""
+    return next((pid for pid in _family(aegis.process.pid)[1:] if pid not in workers_of(aegis)), None)
 
 
 def metric(admin, name):
@@ -110,6 +118,67 @@ def test_a_worker_that_hangs_is_killed_and_replaced_after_ten_seconds(backend):
                 assert client.get("/").status == 200
         assert any("hangs" in words for words in aegis.messages())
         assert aegis.stop() == 0
+
+
+def test_a_control_process_that_hangs_is_replaced_too(backend):
+    with several(backend) as aegis:
+        started(aegis)
+        control = control_of(aegis)
+        os.kill(control, signal.SIGSTOP)
+        aegis.signal(signal.SIGHUP)
+        eventually(lambda: control_of(aegis) not in {control, None}, "a successor", 30)
+        eventually(lambda: "configuration reloaded" in aegis.messages(), "the reload that it had not heard of", 20)
+        assert aegis.stop() == 0
+
+
+def test_a_stop_before_all_serve_is_a_graceful_one(backend):
+    with several(backend) as aegis:  # one of them listens
+        assert aegis.stop() == 0
+        assert aegis.messages()[-1] == "Aegis shutdown complete"
+
+
+def test_a_stop_of_the_whole_group_is_the_supervisors(backend):
+    with several(backend, server={"shutdown_delay": "1s"}) as aegis:
+        started(aegis)
+        for pid in reversed(_family(aegis.process.pid)):
+            os.kill(pid, signal.SIGTERM)
+        gevent.sleep(0.6)
+        for source in SOURCES[:4]:
+            with RawClient(aegis.address, source=source) as client:
+                assert client.get("/").status == 200
+        assert aegis.wait(within=10) == 0
+        assert "told to stop alone: drained" not in aegis.messages()
+
+
+def test_a_worker_that_is_told_to_stop_drains_and_is_replaced(backend):
+    with several(backend) as aegis:
+        started(aegis)
+        before = workers_of(aegis)
+        os.kill(before[0], signal.SIGTERM)
+        eventually(lambda: len(set(workers_of(aegis)) - set(before)) == 1, "a successor", 15)
+        assert "told to stop alone: drained" in aegis.messages()
+        assert not [line for line in aegis.log if line["level"] == "ERROR"]
+        assert aegis.stop() == 0
+
+
+def test_with_its_standard_output_closed_it_serves_and_stops_cleanly(backend, tmp_path):
+    """Its number must not go to a socket, which would get the log."""
+    config = config_for([backend], server={"workers": 2})
+    path = tmp_path / "aegis.yml"
+    path.write_text(yaml.safe_dump(config))
+    command = f"exec {sys.executable} -m aegis --config {path} --headless >&-"
+    process = subprocess.Popen(["sh", "-c", command], cwd=ROOT, env=environment(), stderr=subprocess.PIPE)
+    try:
+        address = (config["server"]["host"], config["server"]["port"])
+        eventually(lambda: not refuses(address), "a listener", 20)
+        with RawClient(address) as client:
+            assert client.get("/").status == 200
+        process.terminate()
+        _, errors = process.communicate(timeout=20)
+        assert process.returncode == 0
+        assert b"Traceback" not in errors
+    finally:
+        process.kill()
 
 
 def test_a_group_of_processes_that_is_stopped_as_a_whole_goes_on_as_it_was(backend):
