@@ -26,8 +26,18 @@ EXIT_CONFIG = 2
 DEFAULT_CONFIG = "aegis.yml"
 LEVELS = ("debug", "info", "warn", "error")
 
+FILE = click.Path(readable=False)
+"""Shells complete file names. click itself refuses none of them: loading says what is wrong with one."""
+
 config_option = click.option(
-    "-c", "--config", "path", default=DEFAULT_CONFIG, show_default=True, help="The configuration file."
+    "-c",
+    "--config",
+    "path",
+    type=FILE,
+    metavar="FILE",
+    default=DEFAULT_CONFIG,
+    show_default=True,
+    help="The configuration file.",
 )
 probe_option = click.option(
     "--probe", is_flag=True, help="Call every backend's health path too; exit 1 when one fails."
@@ -54,7 +64,13 @@ def _file_of_the_group() -> str:
 
 
 file_option = click.option(
-    "-c", "--config", "path", default=_file_of_the_group, help=f"The configuration file.  [default: {DEFAULT_CONFIG}]"
+    "-c",
+    "--config",
+    "path",
+    type=FILE,
+    metavar="FILE",
+    default=_file_of_the_group,
+    help=f"The configuration file.  [default: {DEFAULT_CONFIG}]",
 )
 connect_option = click.option(
     "--connect",
@@ -65,7 +81,10 @@ connect_option = click.option(
 )
 
 against_option = click.option(
-    "--against", metavar="FILE", help="The configuration that runs now: says what a reload would change of it."
+    "--against",
+    type=FILE,
+    metavar="FILE",
+    help="The configuration that runs now: says what a reload would change of it.",
 )
 
 
@@ -158,7 +177,7 @@ def schema() -> None:
     """Print the JSON Schema of the configuration file, for editors."""
     from aegis.config.reference import json_schema  # late: a start does not need it
 
-    click.echo(json.dumps(json_schema(), indent=2))
+    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
 
 
 @main.command()
