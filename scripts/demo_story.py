@@ -61,12 +61,12 @@ def scene_at(seconds: float) -> Scene:
 def narration(scene: Scene, columns: int, *, playing: bool, traffic: bool) -> list[str]:
     """The lines below the dashboard, each at most so wide."""
     keys = "  ".join(f"{each.key} {each.name}" for each in (SLOW, FAILING, DEAD, RECOVERED))
-    state = "the story plays; a key takes over" if playing else "s plays the story"
+    state = "story on" if playing else "s story"
     lines = [
         f"── demo: {scene.name} ".ljust(columns, "─"),
         *wrapped(scene.words, columns, 2),
-        f"make app-3  {keys}   t {'stop' if traffic else 'start'} the traffic   {state}",
-        "quick for the demo: probes 1s, decisions 1s, breaker open 5s, window 5s (else 10s, 10s, 30s, 60s)",
+        f"app-3: {keys}   t {'stop' if traffic else 'start'} traffic   {state}",
+        "probes, decisions 1s (else 10s), breaker 5s (else 30s), window 5s (else 60s)",
     ]
     return [line[:columns] for line in lines]
 

@@ -26,6 +26,13 @@ def test_a_narration_fits_and_says_all_its_words(scene, columns):
     assert " ".join(lines[1:3]).strip() == scene.words
 
 
+@pytest.mark.parametrize("traffic", [True, False])
+@pytest.mark.parametrize("playing", [True, False])
+def test_eighty_columns_cut_nothing_of_the_keys_and_intervals(playing, traffic):
+    narrow, wide = (narration(STORY[0][1], columns, playing=playing, traffic=traffic)[3:] for columns in (80, 200))
+    assert narrow == wide
+
+
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.words[:24])
 def test_the_fake_backend_knows_the_switches_of_every_scene(scene):
     Switches().changed(scene.switches)
