@@ -22,7 +22,7 @@ def announce(parts: Parts, source: "Source", max_connections: int, workers: int 
         "Aegis started",
         extra={
             "version": __version__,
-            "listen": f"{config.server.host}:{config.server.port}",
+            "listen": parts.observer.board.latest().listen,
             "workers": workers,
             "backends": [
                 f"{each.backend.name} weight={each.backend.weight} at {', '.join(map(str, each.backend.addresses))}"

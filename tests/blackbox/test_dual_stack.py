@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from tests.support.aegis_process import AegisProcess, config_for
+from tests.support.poll import eventually
 from tests.support.raw_client import RawClient
 
 
@@ -43,3 +44,8 @@ def test_ipv4_clients_of_a_dual_stack_listener_count_as_ipv4(aegis, backend):
         response = client.get("/four")
     assert backend.asked("/four")[0]["X-Forwarded-For"] == "127.5.77.91"
     assert aegis.wait_for_access(request_id=response["X-Request-ID"])["client"].startswith("127.5.")
+
+
+def test_the_line_at_start_has_the_ipv6_address_in_brackets(aegis):
+    wanted = f'"listen":"[::]:{aegis.address[1]}"'
+    eventually(lambda: any(wanted in line for line in aegis.lines), wanted)
