@@ -42,6 +42,9 @@ _SLOT: Final = 6
 RUN, DRAIN, FORCE, LEAVE, ENDED, ENDED_BY_FORCE = range(6)
 """What the supervisor asks for: go on; drain; end at once; make way for a new image; say how it ended, and end."""
 
+CONTROL: Final = -1
+"""The index of the control process, where workers have 0 and on."""
+
 UNKNOWN, UP, DOWN = range(3)
 """Health of a backend."""
 
@@ -184,7 +187,7 @@ class Board:
         return WorkerCell(self._whole, self._real, _GLOBAL + index * _WORKER)
 
     def slot(self, number: int, worker: int) -> "Slot":
-        """One backend's numbers, as this worker sees and changes them (-1 = control)."""
+        """One backend's numbers, as this worker sees and changes them (CONTROL: as control does)."""
         return Slot(self, self._slots + number * self._slot, worker)
 
     def forget_worker(self, index: int) -> None:

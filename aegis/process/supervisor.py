@@ -17,11 +17,8 @@ import gevent
 from gevent import monkey
 
 from aegis.process.handover import close
-from aegis.process.shared import DRAIN, ENDED, ENDED_BY_FORCE, FORCE, LEAVE, RUN, Board
+from aegis.process.shared import CONTROL, DRAIN, ENDED, ENDED_BY_FORCE, FORCE, LEAVE, RUN, Board
 from aegis.process.signals import RECORD, SIGNALS, descriptor_of, numbers_in
-
-CONTROL: Final = -1
-"""The index of the control process."""
 
 TICK: Final = 1.0
 START_PATIENCE: Final = 30.0

@@ -26,7 +26,7 @@ from aegis.process.breaker import SharedBreaker
 from aegis.process.handover import Handed
 from aegis.process.publication import Publication
 from aegis.process.reports import receive
-from aegis.process.shared import DOWN, DRAIN, ENDED, ENDED_BY_FORCE, FORCE, LEAVE, UNKNOWN, UP, BusyError
+from aegis.process.shared import CONTROL, DOWN, DRAIN, ENDED, ENDED_BY_FORCE, FORCE, LEAVE, UNKNOWN, UP, BusyError
 from aegis.service import limits
 from aegis.service.admin import AdminListeners
 from aegis.service.announce import announce, quiet_collector
@@ -73,7 +73,7 @@ class ControlProcess:
         self._headless = headless
         handed = Handed(listeners={name: os.dup(sock.fileno()) for name, sock in common.sockets.items()})
         common.know_slots()
-        self.parts = build(common.config, common.backends, handed=handed, make_breaker=common.breakers_of(-1))
+        self.parts = build(common.config, common.backends, handed=handed, make_breaker=common.breakers_of(CONTROL))
         parts = self.parts
         parts.notifier.mute()  # the parent speaks for all
         self._cap = limits.admitted_connections(common.config.server.max_connections)
@@ -189,7 +189,7 @@ class ControlProcess:
         old = self.common.slots
         fresh = next_slots(old, backends)
         for name in fresh.keys() - old.keys():
-            self.common.board.slot(fresh[name], -1).clear()
+            self.common.board.slot(fresh[name], CONTROL).clear()
         self.common.slots = {**old, **fresh}  # the old ones are in use until the new ones are
 
     def _publish(self) -> None:
@@ -238,7 +238,7 @@ class ControlProcess:
     def _tell_health(self) -> None:
         board = self.common.board
         for state in self.parts.backends:
-            slot = board.slot(self.common.slots[state.backend.name], -1)
+            slot = board.slot(self.common.slots[state.backend.name], CONTROL)
             slot.probed_at = state.probed_at
             now = HEALTH[state.health.condition], state.share, state.drained
             if now != slot.health():

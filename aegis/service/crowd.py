@@ -21,6 +21,7 @@ class Crowd:
         self.accepted = self.evicted = self.pauses = 0
         self.dropped = 0
         self.pids = [0] * workers
+        self._known = set[int]()  # places in which somebody has served
         self._parts = parts
         self._standing: dict[int, OfWorker] = {}  # how things stand with each
         self._of_backends: dict[str, dict[int, OfBackend]] = {}
@@ -52,11 +53,19 @@ class Crowd:
             words = f"worker {index} is gone" if not pid else f"worker {index} was replaced"
             events.emit(Kind.WORKER, words, level=logging.WARNING, worker=index, pid=before)
         if pid:
-            events.append(Kind.WORKER, f"worker {index} serves", logging.INFO, {"worker": index, "pid": pid})
+            self._serves(index, pid)
         self.pids[index] = pid
         self._standing.pop(index, None)
         for told in self._of_backends.values():
             told.pop(index, None)
+
+    def _serves(self, index: int, pid: int) -> None:
+        words, events = f"worker {index} serves", self._parts.events
+        if index in self._known:
+            events.emit(Kind.WORKER, words, worker=index, pid=pid)
+        else:  # the log's one line of the start speaks for all
+            events.append(Kind.WORKER, words, logging.INFO, {"worker": index, "pid": pid})
+        self._known.add(index)
 
     # what they say
 

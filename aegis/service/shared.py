@@ -15,7 +15,7 @@ from aegis.pool.breaker import Breaker
 from aegis.pool.health import Condition
 from aegis.process.breaker import SharedBreaker
 from aegis.process.publication import Pages, Publication
-from aegis.process.shared import DOWN, SLOTS, UP, Board
+from aegis.process.shared import CONTROL, DOWN, SLOTS, UP, Board
 from aegis.transport.resolver import Address
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Common:
         return os.getppid() != self.supervisor
 
     def make_breaker(self, worker: int, name: str, section: CircuitBreaker) -> Breaker:
-        """A backend's breaker, as one of the processes has it (-1 = control)."""
+        """A backend's breaker, as one of the processes has it (CONTROL: as control has it)."""
         return SharedBreaker(section, self.board.slot(self.slots[name], worker))
 
     def know_slots(self) -> None:
@@ -117,7 +117,7 @@ def follow(parts: "Parts", common: Common, worker: int) -> None:
 def known_health(parts: "Parts", common: Common) -> None:
     """A control process that replaces another goes on with what that one knew."""
     for state in parts.backends:
-        health, share, drained = common.board.slot(common.slots[state.backend.name], -1).health()
+        health, share, drained = common.board.slot(common.slots[state.backend.name], CONTROL).health()
         if health:
             state.health.condition = Condition.UP if health == UP else Condition.DOWN
             state.healthy, state.share = health == UP, share

@@ -9,17 +9,10 @@ from aegis.pool.backend import BackendState
 from aegis.pool.backends import Backends
 
 
-def no_reload() -> Reloaded:
-    """In place of a reload where there is none."""
-    raise VerbError("reloading is not available in this version; nothing was changed")
-
-
 class Verbs:
     """`Control` of this very process."""
 
-    def __init__(
-        self, backends: Backends, board: Board, events: Events, reload: Callable[[], Reloaded] = no_reload
-    ) -> None:
+    def __init__(self, backends: Backends, board: Board, events: Events, reload: Callable[[], Reloaded]) -> None:
         self._backends = backends
         self._board = board
         self._events = events

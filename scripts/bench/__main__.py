@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.bench import report, tools
+from scripts.bench import published, report, tools
 from scripts.bench.bench import Bench, Plan
 from scripts.bench.children import Children, StartError, cores
 from scripts.bench.load import LoadError
@@ -47,6 +47,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rows", type=names(rows), help=f"comma separated, of {', '.join(rows)}")
     parser.add_argument("--peers", type=names(peers), help=f"beside Aegis; comma separated, of {', '.join(peers)}")
     parser.add_argument("--json", type=Path, help="where to write the figures (default bench-results/DATE.json)")
+    parser.add_argument("--publish", action="store_true", help="let docs/performance.json have these rows too")
     args = parser.parse_args(argv)
     if args.rounds < 1:
         parser.error("--rounds must be at least 1")
@@ -123,6 +124,8 @@ def main() -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report.as_json(results, machine, absent), indent=1))
     print(f"\nfigures: {path}")
+    if args.publish:
+        published.add(results, machine)
     return 0 if all(row.valid for row in results) else 1
 
 

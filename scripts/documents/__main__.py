@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aegis.config.reference import json_schema, with_reference
 from aegis.tui import keys
-from scripts.documents import completions, diagrams, manual, marks, modules, reasons
+from scripts.documents import completions, diagrams, manual, marks, modules, performance, reasons
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,8 +41,16 @@ def _architecture(text: str) -> str:
     return section("warm-up", diagrams.warm_up)(text)
 
 
+def _readme(text: str) -> str:
+    return section("performance", performance.readme)(with_reference(text))
+
+
+def _performance(text: str) -> str:
+    return section("targets", performance.verdicts)(section("figures", performance.figures)(text))
+
+
 DOCUMENTS: Mapping[str, Make] = {
-    "README.md": with_reference,
+    "README.md": _readme,
     "conf/aegis.schema.json": whole(lambda: json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"),
     "conf/man/aegis.1": whole(manual.man_page),
     "conf/completions/aegis": whole(partial(completions.completion, "bash")),
@@ -51,6 +59,7 @@ DOCUMENTS: Mapping[str, Make] = {
     "docs/architecture.md": _architecture,
     "docs/modules.md": whole(partial(modules.page, ROOT)),
     "docs/operations.md": section("keys", lambda: keys.markdown().rstrip()),
+    "docs/performance.md": _performance,
     "docs/security.md": section("marks", partial(marks.table, ROOT)),
     "docs/troubleshooting.md": section("reasons", reasons.table),
 }

@@ -24,7 +24,7 @@ from tests.support.scripted_backend import ScriptedBackend, answer, chunked, the
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.skipif(nginx.PROGRAM is None, reason="nginx is not installed")
+pytestmark = [pytest.mark.process, pytest.mark.skipif(nginx.PROGRAM is None, reason="nginx is not installed")]
 
 SEED, COMBINED = 20_260_801, 300
 PAGE = Path(__file__).parents[2] / "docs" / "differences.md"

@@ -9,6 +9,8 @@ from tests.support.aegis_process import config_for, run_aegis
 from tests.support.ports import free_port
 from tests.support.scripted_backend import ScriptedBackend
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def check(tmp_path):

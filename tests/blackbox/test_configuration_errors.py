@@ -9,6 +9,8 @@ import pytest
 from tests.support.aegis_process import refuses, run_aegis
 from tests.support.ports import free_port
 
+pytestmark = pytest.mark.process
+
 GOOD = """\
 server:
   host: "{host}"

@@ -13,6 +13,8 @@ from tests.support.ports import free_port
 from tests.support.raw_client import AbortedError, ConnectionEndedError, RawClient
 from tests.support.scripted_backend import ScriptedBackend, answer, chunked, then_close
 
+pytestmark = pytest.mark.process
+
 SECRET = "hunter2Wonderland"
 CLIENT = "127.91.92.93"
 FIELDS = [
