@@ -78,7 +78,8 @@ def workers(request):
 
 
 def notifying(backend, manager, workers=1, **env):
-    config = config_for([backend], server={"workers": workers})
+    patient = {"response_header_timeout": "60s"}  # the status line comes every ten seconds: a held request lives on
+    config = config_for([backend], server={"workers": workers}, transport=patient)
     return AegisProcess(config, env={"NOTIFY_SOCKET": manager.path, **env})
 
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Self
 import gevent
 import pyte
 import yaml
-from gevent.os import tp_read
 
 from tests.support.aegis_process import ROOT, environment
 from tests.support.poll import eventually
@@ -153,7 +152,7 @@ class TerminalProcess:
         while True:
             self._reading.wait()
             try:
-                data = tp_read(self.master, 65536) if self._readable() else None
+                data = os.read(self.master, 65536) if self._readable() else None
             except OSError as error:
                 if error.errno in {errno.EIO, errno.EBADF}:
                     return
