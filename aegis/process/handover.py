@@ -24,6 +24,8 @@ VARIABLE: Final = "AEGIS_HANDOVER"
 # gevent's leaves it to a loop, which the parent of several processes has not.
 close: Final = monkey.get_original("os", "close")
 
+CHECK_PATIENCE: Final = 60.0
+"""Seconds that the check of a new image may take: it resolves names."""
 
 MOST_SAID: Final = 64 * 1024
 """Bytes of what a program says that are kept."""

@@ -16,7 +16,7 @@ from typing import Final
 import gevent
 from gevent import monkey
 
-from aegis.process.handover import close
+from aegis.process.handover import CHECK_PATIENCE, close
 from aegis.process.shared import CONTROL, DRAIN, ENDED, ENDED_BY_FORCE, FORCE, LEAVE, RUN, Board
 from aegis.process.signals import RECORD, SIGNALS, descriptor_of, numbers_in
 
@@ -32,9 +32,6 @@ LONGEST_PAUSE: Final = 30.0
 
 HUNG: Final = 10
 """Looks in a row, a tick apart, that find a process where the last one found it: then it is killed and replaced."""
-
-CHECK_PATIENCE: Final = 60.0
-"""Seconds that the check of a new image may take: it resolves names."""
 
 NUDGE: Final = 0.05
 """Seconds from one look to the next whether a reload is over."""

@@ -5,8 +5,7 @@ import resource
 from typing import Final
 
 from aegis.config.schema import Config
-
-STDERR: Final = 2
+from aegis.logs.writer import STDERR
 
 SPARE: Final = 256
 """Descriptors beside connections: listener, log, event loop, resolver, libraries."""

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
-from typing import Final
 
 from gevent import monkey
 from msgspec.structs import replace
@@ -18,20 +17,18 @@ from aegis.config import load
 from aegis.config.errors import ConfigErrors
 from aegis.config.listen import parse_listen
 from aegis.config.schema import Config
+from aegis.process.handover import CHECK_PATIENCE
 from aegis.process.listeners import ACTIVATED, name_of
 from aegis.service.admin import name_of_admin
 from aegis.service.limits import count_of
 from aegis.service.source import Source
-
-PATIENCE: Final = 60.0
-"""Seconds that a check may take: it resolves names."""
 
 
 def check_new_image(source: Source) -> str:
     """Run the program as it is on disk now over the configuration; returns what is wrong, "" when all is right."""
     try:
         checked = subprocess.run(  # noqa: S603 - our own program
-            check_arguments(source), stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False
+            check_arguments(source), stdin=subprocess.DEVNULL, capture_output=True, timeout=CHECK_PATIENCE, check=False
         )
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)

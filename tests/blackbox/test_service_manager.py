@@ -18,6 +18,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
+from tests.support.activation import ACTIVATE
 from tests.support.aegis_process import ROOT, AegisProcess, config_for, environment, refuses
 from tests.support.load import Load
 from tests.support.poll import eventually
@@ -185,16 +186,6 @@ def test_the_watchdog_hears_nothing_while_the_loop_of_a_worker_hangs(backend, ma
             told(manager, "WATCHDOG")
         os.kill(victim, signal.SIGCONT)
         told(manager, "WATCHDOG")
-
-
-ACTIVATE = """
-import os, sys
-os.environ["LISTEN_PID"] = str(os.getpid())
-os.environ["LISTEN_FDS"] = "1"
-os.dup2(int(sys.argv[1]), 3)
-os.set_inheritable(3, True)
-os.execv(sys.executable, [sys.executable, "-m", "aegis", *sys.argv[2:]])
-"""
 
 
 def test_an_inherited_socket_is_the_listener_and_stays_it_over_a_restart(backend, tmp_path):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.activation import ACTIVATE
 from tests.support.aegis_process import AegisProcess, _family
 from tests.support.load import Load
 from tests.support.poll import eventually
@@ -97,15 +98,6 @@ def test_dual_stack_gives_every_64_and_every_ipv4_client_to_one_worker():
 
 
 # a socket of the service manager
-
-ACTIVATE = """
-import os, sys
-os.environ["LISTEN_PID"] = str(os.getpid())
-os.environ["LISTEN_FDS"] = "1"
-os.dup2(int(sys.argv[1]), 3)
-os.set_inheritable(3, True)
-os.execv(sys.executable, [sys.executable, "-m", "aegis", *sys.argv[2:]])
-"""
 
 
 class ActivatedProcess(AegisProcess):
