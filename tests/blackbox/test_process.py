@@ -14,7 +14,7 @@ from gevent.event import Event
 from tests.support.aegis_process import AegisProcess, config_for, refuses, run_aegis
 from tests.support.ports import free_port
 from tests.support.raw_client import AbortedError, ConnectionEndedError, RawClient
-from tests.support.scripted_backend import HELLO, ScriptedBackend, answer, chunked, hold
+from tests.support.scripted_backend import HELLO, ScriptedBackend, answer, chunked, held, hold
 
 pytestmark = pytest.mark.process
 
@@ -53,11 +53,8 @@ def test_start_line_names_what_was_started(backend):
 
 
 def test_request_in_flight_is_served_to_its_end_with_connection_close(backend):
-    release = Event()
-    backend.on("/held", hold(release, HELLO))
     with AegisProcess(config_for([backend])) as aegis, RawClient(aegis.address) as client:
-        client.request("GET", "/held")
-        backend.wait_for("/held")
+        release = held(backend, client)
         aegis.signal(signal.SIGTERM)
         gevent.sleep(0.1)
         deadline = time.monotonic() + 3

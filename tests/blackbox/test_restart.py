@@ -8,14 +8,13 @@ import socket
 
 import gevent
 import pytest
-from gevent.event import Event
 
 from tests.support.aegis_process import AegisProcess, _family, config_for, refuses, run_aegis
 from tests.support.load import Load
 from tests.support.poll import eventually
 from tests.support.ports import free_port
 from tests.support.raw_client import RawClient
-from tests.support.scripted_backend import HELLO, ScriptedBackend, hold
+from tests.support.scripted_backend import ScriptedBackend, held
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
 
@@ -57,11 +56,8 @@ def test_three_restarts_in_a_row_under_load_fail_not_one_request(backend):
 
 
 def test_a_request_in_flight_is_answered_by_the_old_image(backend):
-    release = Event()
-    backend.on("/held", hold(release, HELLO))
     with AegisProcess(config_for([backend])) as aegis, RawClient(aegis.address, timeout=15) as client:
-        client.request("GET", "/held")
-        backend.wait_for("/held")
+        release = held(backend, client)
         restart(aegis)
         with RawClient(aegis.address) as other:
             assert other.get("/new").status == 200
@@ -132,13 +128,10 @@ def test_an_address_that_somebody_else_has_is_noticed_before_there_is_no_way_bac
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_new_image_that_dies_before_it_serves_costs_no_request_that_is_in_flight(backend, workers):
-    release = Event()
-    backend.on("/held", hold(release, HELLO))
     config = config_for([backend], server={"workers": workers})
     with AegisProcess(config) as aegis, RawClient(aegis.address, timeout=20) as client:
         eventually(lambda: STARTED in aegis.messages(), "the first start", 10)
-        client.request("GET", "/held")
-        backend.wait_for("/held")
+        release = held(backend, client)
         aegis.signal(signal.SIGUSR2)
         eventually(lambda: "a new image takes over" in aegis.messages(), "the hand-over", 20)
         aegis.path.write_text("[")  # the check has read it, the new image has not yet
@@ -168,11 +161,8 @@ def test_what_needs_a_restart_is_in_force_after_one(backend, workers):
 
 
 def test_a_stop_waits_for_the_old_image_too_and_a_signal_to_the_group_does_not_cut_it_off(backend):
-    release = Event()
-    backend.on("/held", hold(release, HELLO))
     with AegisProcess(config_for([backend])) as aegis, RawClient(aegis.address, timeout=15) as client:
-        client.request("GET", "/held")
-        backend.wait_for("/held")
+        release = held(backend, client)
         restart(aegis)
         eventually(lambda: len(_family(aegis.process.pid)) == 2, "the old image beside the new one")
         _, old = _family(aegis.process.pid)
@@ -188,13 +178,10 @@ def test_a_stop_waits_for_the_old_image_too_and_a_signal_to_the_group_does_not_c
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_stop_that_comes_while_the_image_is_replaced_is_obeyed_and_loses_nothing(backend, workers):
-    release = Event()
-    backend.on("/held", hold(release, HELLO))
     config = config_for([backend], server={"workers": workers})
     with AegisProcess(config) as aegis, RawClient(aegis.address, timeout=30) as client:
         eventually(lambda: STARTED in aegis.messages(), "the first start", 10)
-        client.request("GET", "/held")
-        backend.wait_for("/held")
+        release = held(backend, client)
         aegis.signal(signal.SIGUSR2)
         eventually(lambda: "a new image takes over" in aegis.messages(), "the hand-over", 20)
         aegis.signal(signal.SIGTERM)

@@ -16,7 +16,6 @@ import time
 
 import gevent
 import pytest
-from gevent.event import Event
 
 from tests.support.activation import ACTIVATE
 from tests.support.aegis_process import ROOT, AegisProcess, config_for, environment, refuses
@@ -24,7 +23,7 @@ from tests.support.load import Load
 from tests.support.poll import eventually
 from tests.support.proc import workers_of
 from tests.support.raw_client import RawClient
-from tests.support.scripted_backend import HELLO, ScriptedBackend, hold
+from tests.support.scripted_backend import ScriptedBackend, held
 
 pytestmark = pytest.mark.process
 
@@ -120,12 +119,9 @@ def test_an_invalid_reload_ends_with_ready_too_or_the_manager_would_wait_for_eve
 
 
 def test_a_reload_in_the_middle_of_a_drain_does_not_take_the_stop_back(backend, manager, workers):
-    release = Event()
-    backend.on("/held", hold(release, HELLO))
     with notifying(backend, manager, workers) as aegis, RawClient(aegis.address) as client:
         told(manager, "READY")
-        client.request("GET", "/held")
-        backend.wait_for("/held")
+        release = held(backend, client)
         aegis.signal(signal.SIGTERM)
         told(manager, "STOPPING")
         aegis.reload()
@@ -138,12 +134,9 @@ def test_a_reload_in_the_middle_of_a_drain_does_not_take_the_stop_back(backend, 
 
 
 def test_the_status_line_says_what_a_drain_waits_for(backend, manager, workers):
-    release = Event()
-    backend.on("/held", hold(release, HELLO))
     with notifying(backend, manager, workers) as aegis, RawClient(aegis.address, timeout=20) as client:
         told(manager, "READY")
-        client.request("GET", "/held")
-        backend.wait_for("/held")
+        release = held(backend, client)
         aegis.signal(signal.SIGTERM)
         told(manager, "STOPPING")
         assert told(manager, "STATUS")["STATUS"] == "draining, 1 requests in flight"

@@ -12,7 +12,7 @@ from gevent.event import Event
 from tests.support.aegis_process import AegisProcess, config_for
 from tests.support.poll import eventually
 from tests.support.raw_client import AbortedError, ConnectionEndedError, RawClient
-from tests.support.scripted_backend import HELLO, ScriptedBackend, chunked, hold
+from tests.support.scripted_backend import HELLO, ScriptedBackend, chunked, held, hold
 
 pytestmark = pytest.mark.process
 
@@ -24,11 +24,8 @@ def backend():
 
 
 def test_the_drain_says_each_second_what_it_waits_for(backend):
-    release = Event()
-    backend.on("/held", hold(release, HELLO))
     with AegisProcess(config_for([backend])) as aegis, RawClient(aegis.address) as client:
-        client.request("GET", "/held")
-        backend.wait_for("/held")
+        release = held(backend, client)
         aegis.signal(signal.SIGTERM)
         eventually(lambda: aegis.messages().count("draining") == 2, "two lines of progress")
         lines = [line for line in aegis.log if line["message"] == "draining"]
@@ -86,11 +83,8 @@ def test_a_forced_stop_aborts_what_would_look_complete(backend):
 
 def test_a_forced_stop_says_of_what_it_cuts_off_that_it_was_ours(backend):
     """The client saw no answer; the line says what it would have been told."""
-    release = Event()
-    backend.on("/held", hold(release, HELLO))
     with AegisProcess(config_for([backend])) as aegis, RawClient(aegis.address) as client:
-        client.request("GET", "/held")
-        backend.wait_for("/held")
+        release = held(backend, client)
         aegis.signal(signal.SIGTERM)
         gevent.sleep(0.3)
         assert aegis.stop(signal.SIGTERM, within=3) == 1

@@ -19,7 +19,7 @@ from gevent.pool import Group
 
 from tests.support.poll import eventually
 from tests.support.ports import loopback_host
-from tests.support.raw_client import TOKEN
+from tests.support.raw_client import TOKEN, RawClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -390,6 +390,15 @@ def hold(event: Event, data: bytes) -> Answer:
         connection.send(data)
 
     return script
+
+
+def held(backend: ScriptedBackend, client: RawClient, path: str = "/held") -> Event:
+    """A request of the client that is under way at the backend, which answers it once the event is set."""
+    release = Event()
+    backend.on(path, hold(release, HELLO))
+    client.request("GET", path)
+    backend.wait_for(path)
+    return release
 
 
 def before_body(script: Answer) -> Answer:
