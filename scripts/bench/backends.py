@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.bench import tools
-from scripts.bench.children import LOOPBACK, Child, Children, cores, free_port
+from scripts.bench.children import LOOPBACK, Child, Children, cores
+from tests.support.ports import unused_port
 
 SMALL = b"hello from backend\n"  # 19 bytes
 KILOBYTE = (b"0123456789abcdef" * 64)[:1024]
@@ -81,7 +82,7 @@ class Backend:
 
 
 def start_nginx(children: Children, hosts: Sequence[str] = (LOOPBACK,)) -> Backend:
-    port = free_port()
+    port = unused_port()
     root = children.workdir / f"backend-{port}"
     files = root / "files"
     files.mkdir(parents=True)
@@ -107,7 +108,7 @@ def start_nginx(children: Children, hosts: Sequence[str] = (LOOPBACK,)) -> Backe
 
 def start_sink(children: Children) -> Backend:
     """Reads uploads to their end and answers {"bytes": N, …}; streams /bytes/N."""
-    port = free_port()
+    port = unused_port()
     if tools.missing("go"):
         command = [sys.executable, str(tools.ROOT / "scripts" / "fake_backend.py"), "--ports", str(port)]
     else:

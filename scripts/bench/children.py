@@ -6,7 +6,6 @@ Knows nothing of proxies.
 import http.client
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -28,12 +27,6 @@ def cores() -> tuple[int, int]:
     """The core of the proxy and that of load and backend; the same one twice on a machine with a single core."""
     allowed = sorted(os.sched_getaffinity(0))
     return allowed[0], allowed[-1] if len(allowed) == 1 else allowed[1]
-
-
-def free_port(host: str = LOOPBACK) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 def tree(pid: int) -> list[int]:

@@ -10,16 +10,13 @@ import pytest
 
 from aegis.process.listeners import open_group
 from aegis.process.steering import steer
-from tests.support.ports import loopback_host
+from tests.support.ports import free_port, loopback_host
 from tests.support.several import worker_of
 
 
 @pytest.fixture
 def group():
-    host = loopback_host()
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port = probe.getsockname()[1]
+    host, port = free_port()
     listeners = open_group(host, port, 3)
     yield listeners, (host, port)
     for listener in listeners:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from scripts.bench import tools
-from scripts.bench.children import Child, Children, cores, cpu_seconds, free_port, rss_mb
+from scripts.bench.children import Child, Children, cores, cpu_seconds, rss_mb
+from tests.support.ports import unused_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Contestant(ABC):
 
     def start(self, children: Children, site: Site) -> Running:
         """Raises StartError when it does not come up."""
-        port = free_port()
+        port = unused_port()
         workdir = children.workdir / f"{self.name}-{port}"
         workdir.mkdir()
         launch = self.launch(site, port, workdir)

@@ -6,11 +6,12 @@ from statistics import median
 
 from scripts.bench import backends
 from scripts.bench.bench import Bench, answers_with
-from scripts.bench.children import LOOPBACK, START_TIMEOUT, StartError, cores, free_port
+from scripts.bench.children import LOOPBACK, START_TIMEOUT, StartError, cores
 from scripts.bench.peers.base import Contestant, Site
 from scripts.bench.result import Finding, RowResult
 from scripts.bench.rows.base import Row
 from scripts.bench.targets import target
+from tests.support.ports import unused_port
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 RUNS = 7
@@ -45,7 +46,7 @@ class ColdStartRow(Row):
         bench.children.stop(backend.child)
 
     def once(self, bench: Bench, contestant: Contestant, site: Site) -> float:
-        port = free_port()
+        port = unused_port()
         workdir = bench.children.workdir / f"cold-{port}"
         workdir.mkdir()
         launch = contestant.launch(site, port, workdir)

@@ -10,7 +10,7 @@ from functools import partial
 
 from scripts.bench import backends, load
 from scripts.bench.bench import Bench, answers_with
-from scripts.bench.children import Children, cores, free_port
+from scripts.bench.children import Children, cores
 from scripts.bench.parse import Load
 from scripts.bench.peers.aegis import Aegis
 from scripts.bench.peers.base import Running, Site
@@ -18,6 +18,7 @@ from scripts.bench.result import Finding, RowResult
 from scripts.bench.rows.base import Row
 from scripts.bench.stats import paired, quartiles
 from scripts.bench.targets import target
+from tests.support.ports import unused_port
 
 
 class WithStdio(Aegis):
@@ -28,7 +29,7 @@ class WithStdio(Aegis):
         self.stdin, self.stdout = stdin, stdout
 
     def start(self, children: Children, site: Site) -> Running:
-        port = free_port()
+        port = unused_port()
         workdir = children.workdir / f"aegis-{port}"
         workdir.mkdir()
         command = list(self.launch(site, port, workdir).command)

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from scripts.bench import load, tools
 from scripts.bench.bench import Bench
-from scripts.bench.children import LOOPBACK, Child, Children, cores, fetch, free_port
+from scripts.bench.children import LOOPBACK, Child, Children, cores, fetch
 from scripts.bench.parse import Load
 from scripts.bench.peers.base import Running, Site
 from scripts.bench.result import RowResult
 from scripts.bench.rows.base import Row
+from tests.support.ports import unused_port
 
 POLICIES = ("weighted_round_robin", "least_connections", "peak_ewma")
 FAST, SLOW = "10ms", "100ms"
@@ -19,7 +20,7 @@ CONNECTIONS = 16
 
 def start_backends(children: Children) -> tuple[Child, list[int]]:
     """One process; the last port is the slow one's."""
-    ports = [free_port() for _ in range(4)]
+    ports = [unused_port() for _ in range(4)]
     command = [sys.executable, str(tools.ROOT / "scripts" / "fake_backend.py"), "--latency", FAST]
     child = children.start("fake", [*command, "--ports", ",".join(map(str, ports))], core=cores()[1])
     child.wait_until_answers(ports[-1], "/health")
