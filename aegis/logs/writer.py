@@ -4,19 +4,14 @@ A stalled reader of stdout, a full disk or a suspended terminal must never delay
 counted, instead.
 """
 
-import contextlib
 import os
-import select
 import stat
 from collections.abc import Callable, Iterator
+from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-import gevent
-from gevent.threadpool import ThreadPool
-
-if TYPE_CHECKING:
-    from gevent.event import AsyncResult
+from aegis.thread import SingleThread, write_all
 
 QUEUED: Final = 65_536
 """Most lines that wait."""
@@ -35,24 +30,18 @@ class LogWriter:
     before_flush: called first, so that whoever makes lines in batches brings what there is.
     """
 
-    def __init__(self, descriptor: int, threads: ThreadPool) -> None:
+    def __init__(self, descriptor: int, thread: SingleThread) -> None:
         self.dropped = 0
         self._descriptor = descriptor
-        self._threads = threads
+        self._thread = thread
         self.before_flush: Callable[[], None] = _nothing
         self._lines: list[bytes] = []
         self._waiting = 0  # lines in `_lines`
-        self._result: AsyncResult[int] | None = None  # of the last batch
         self._withholding = False
         self._retired: list[int] = []  # descriptors that the thread may still be writing to
 
     def __repr__(self) -> str:
         return f"<LogWriter fd={self._descriptor} {self._waiting} waiting {self.dropped} dropped>"
-
-    @property
-    def _writing(self) -> bool:
-        """The thread has a batch, even when the greenlet that brought it is gone."""
-        return self._result is not None and not self._result.ready()
 
     def put(self, lines: bytes, count: int = 1) -> None:
         """Queue lines, each with its LF; dropped and counted when too many wait."""
@@ -64,29 +53,28 @@ class LogWriter:
 
     def flush(self) -> None:
         """Write what waits; blocks the calling greenlet only. A call while another one writes does nothing."""
-        if self._writing:
-            return
+        if self._begin():
+            self._thread.wait()
+
+    def _begin(self) -> bool:
+        """Hand what waits to the thread, if it is idle; whether there was something to hand over."""
+        if self._thread.busy:
+            return False
         self.before_flush()
-        if not self._lines:
-            return
         self._waiting = 0
         batch, self._lines = b"".join(self._lines), []
-        if self._withholding:
-            return
+        if not batch or self._withholding:
+            return False
         self._close_retired()
-        self._result = self._threads.spawn(_write, self._descriptor, batch)
-        self._result.rawlink(self._written)
-        self._result.get()
+        self._thread.start(partial(_write, self._descriptor, batch), self._written)
+        return True
 
-    def _written(self, result: "AsyncResult[int]") -> None:
-        self.dropped += result.value or 0
+    def _written(self, lost: int) -> None:
+        self.dropped += lost
 
     def withhold(self) -> None:
         """Let lines go from now on; what is queued is still written. For a terminal that shows something else."""
-        self.flush()
-        while self._writing or self._lines:
-            gevent.sleep(0.01)
-            self.flush()
+        self._thread.settle(None, self._begin)
         self._withholding = True
 
     def release(self) -> None:
@@ -108,20 +96,11 @@ class LogWriter:
 
     def settle(self, patience: float = LAST_CHANCE) -> None:
         """Write the rest; a stuck reader holds up an exit or a hand-over for no more than `patience` seconds."""
-        with contextlib.suppress(gevent.Timeout), gevent.Timeout(patience):
-            self.flush()
-            while self._writing or self._lines:
-                gevent.sleep(0.001)
-                self.flush()
+        self._thread.settle(patience, self._begin)
 
     def after_fork(self) -> None:
-        """In the child, before anything else runs: go on with a thread of its own.
-
-        gevent gives a pool its threads back in the next turn of the loop. A batch that was handed over before would
-        never be written, and its greenlet, with all later batches, would wait for it until the end.
-        """
-        self._threads = ThreadPool(self._threads.maxsize)
-        self._result = None
+        """In the child, before anything else runs. A batch that was under way is lost."""
+        self._thread.after_fork()
 
     def _close_retired(self) -> None:
         while self._retired:
@@ -143,21 +122,10 @@ def _write(descriptor: int, lines: bytes) -> int:
     try:
         pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
         for piece in _atomic(lines) if pipe else (lines,):
-            _write_all(descriptor, piece)
+            write_all(descriptor, piece)
     except OSError:
         return lines.count(b"\n")
     return 0
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(descriptor, view) :]
-        except BlockingIOError:  # somebody made the shared descriptor non-blocking
-            poll = select.poll()
-            poll.register(descriptor, select.POLLOUT)
-            poll.poll()
 
 
 def _atomic(lines: bytes) -> Iterator[bytes]:

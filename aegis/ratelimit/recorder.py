@@ -8,13 +8,9 @@ import logging
 import os
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-import gevent
-from gevent.threadpool import ThreadPool
-
-if TYPE_CHECKING:
-    from gevent.event import AsyncResult
+from aegis.thread import SingleThread
 
 log = logging.getLogger("aegis")
 
@@ -31,15 +27,14 @@ class Recorder:
     The thread is its own, not the log's: a stuck reader of the log is no reason to lose the record, nor the reverse.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, thread: SingleThread) -> None:
         self.dropped = 0
         self._path = path
         self._lines: deque[bytes] = deque(maxlen=KEPT)
-        self._threads = ThreadPool(1)
+        self._thread = thread
         self._descriptor = -1
         self._stale = bool(path)  # the file has to be opened, or opened again
         self._failing = False
-        self._result: AsyncResult[OSError | None] | None = None  # of the last batch
 
     def __repr__(self) -> str:
         state = "off" if not self._path else "failing" if self._failing else "recording"
@@ -53,24 +48,22 @@ class Recorder:
 
     def flush(self) -> None:
         """Write what waits; blocks the calling greenlet only. A call while another one writes does nothing."""
-        if self._writing or not (self._lines or self._stale):
-            return
-        lines = b"".join(self._lines)
-        count = len(self._lines)
+        if self._begin():
+            self._thread.wait()
+
+    def _begin(self) -> bool:
+        """Hand what waits to the thread, if it is idle; whether there was something to do."""
+        if self._thread.busy or not (self._lines or self._stale):
+            return False
+        lines, count = b"".join(self._lines), len(self._lines)
         self._lines.clear()
-        self._result = self._threads.spawn(self._write, self._path, lines)
-        self._result.rawlink(partial(self._written, count))
-        self._result.get()
+        self._thread.start(partial(self._write, self._path, lines), partial(self._written, count))
+        return True
 
-    @property
-    def _writing(self) -> bool:
-        """The thread has a batch, even when the greenlet that brought it is gone."""
-        return self._result is not None and not self._result.ready()
-
-    def _written(self, count: int, result: "AsyncResult[OSError | None]") -> None:
-        if result.value is not None:
-            self._failed(result.value, count)
-        elif count and result.successful():  # that it opens says nothing of whether the disk is full
+    def _written(self, count: int, error: OSError | None) -> None:
+        if error is not None:
+            self._failed(error, count)
+        elif count:  # that it opens says nothing of whether the disk is full
             self._worked()
 
     def reopen(self) -> None:
@@ -84,10 +77,7 @@ class Recorder:
 
     def settle(self) -> None:
         """Write the rest, but do not let a stuck disk hold up an exit or a hand-over for more than a second."""
-        with contextlib.suppress(gevent.Timeout), gevent.Timeout(LAST_CHANCE):
-            while self._writing or self._lines:
-                gevent.sleep(0.001)
-                self.flush()
+        self._thread.settle(LAST_CHANCE, lambda: bool(self._lines) and self._begin())
 
     def _failed(self, error: OSError, count: int) -> None:
         self.dropped += count

@@ -38,6 +38,7 @@ from aegis.service.parts import MakeBreaker, Parts
 from aegis.service.stack import build_stack
 from aegis.service.status import status_line
 from aegis.service.vetting import look_up_by
+from aegis.thread import SingleThread
 from aegis.transport.connection import DialSettings
 from aegis.transport.connection_pool import open_pool
 from aegis.transport.resolver import system_resolve
@@ -64,13 +65,13 @@ def build(
     """
     deadlines, timeouts = Deadlines(), Timeouts(*timeouts_of(config.transport))
     request_heads, response_heads = RequestHeads(), ResponseHeads()
-    writer = LogWriter(_log_descriptor(config), ThreadPool(1))
+    writer = LogWriter(_log_descriptor(config), SingleThread())
     events = Events() if events is None else events
     states = _make_states(config, backends, events, deadlines, make_breaker)
     prober = Prober(states, config.health_check, events)
     dns = ThreadPool(AT_ONCE)  # its own: stuck look-ups would delay whatever else runs in the loop's shared pool.
     limiter = Limiter(config.rate_limit, monotonic, partial(tell_of_client, events))
-    counters, recorder = Counters(config.server.allowed_methods), Recorder(config.adaptive.record)
+    counters, recorder = Counters(config.server.allowed_methods), Recorder(config.adaptive.record, SingleThread())
     adaptive = _adaptive_loop(config, states, limiter, events, recorder, counters)
     policy, budget = policy_of(config.balancing, states), Budget(config.retry, states.in_flight)
     proxy = ProxyApp(policy, response_heads, timeouts, budget, retry_after=prober.retry_after)

@@ -228,6 +228,7 @@ class Service:
         """In the child: go on accepting until the new image does, then end."""
         parts = self.parts
         parts.writer.after_fork()
+        self.screen.after_fork()
         self._superseded = True
         parts.old_images.children.clear()  # they are the new image's children
         parts.notifier.mute()

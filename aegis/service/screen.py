@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 import gevent
 from gevent.event import Event as Flag
-from gevent.threadpool import ThreadPool
 
 from aegis.background import Background, Job
 from aegis.config.schema import Config
@@ -21,6 +20,7 @@ from aegis.events import Events, Kind
 from aegis.logs.setup import LineHandler, RingHandler
 from aegis.logs.writer import LogWriter
 from aegis.metrics.counters import Counters
+from aegis.thread import SingleThread
 from aegis.tui.modes import in_foreground
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ class Screen:
         self._writer = writer
         self._counters = counters
         self._ring = RingHandler(lambda words, level, fields: events.append(Kind.LOG, words, level, fields))
-        self._threads = ThreadPool(1)
-        self._errors = LogWriter(STDERR, self._threads)
+        self._thread = SingleThread()  # for lines too: they have to come behind the frame that gives the terminal back
+        self._errors = LogWriter(STDERR, self._thread)
         self._jobs = Background([Job("write lines to stderr", LINES, self._errors.flush)])
         self._greenlet: gevent.Greenlet[..., None] | None = None
         self.withholds = False  # the terminal is the dashboard's: nobody may write lines there
@@ -122,6 +122,10 @@ class Screen:
         self.close()
         self._hiding = False
 
+    def after_fork(self) -> None:
+        """In the child, before anything else runs: a frame on which the terminal is stuck holds up nothing here."""
+        self._thread.after_fork()
+
     def end(self) -> None:
         """Write what stderr has still to be told."""
         self._jobs.stop()
@@ -139,7 +143,7 @@ class Screen:
 
         try:
             self._dashboard = dashboard = Dashboard(
-                self._control, self._threads, interval=self._config.tui.refresh_interval, on_skip=self._skipped
+                self._control, self._thread, interval=self._config.tui.refresh_interval, on_skip=self._skipped
             )
             self._take_logs()
             end = dashboard.run()

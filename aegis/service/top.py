@@ -5,10 +5,10 @@ from functools import partial
 from typing import Final
 
 import gevent
-from gevent.threadpool import ThreadPool
 
 from aegis.admin.client import AdminClient, UnreachableError
 from aegis.background import Background, Job
+from aegis.thread import SingleThread
 from aegis.tui.app import Dashboard
 from aegis.tui.remote import Remote
 
@@ -21,7 +21,7 @@ def run(client: AdminClient, *, read_only: bool) -> None:
     remote = Remote(client, client.text, unreachable=UnreachableError)
     # Its frames are nobody's request: those that are skipped are not counted.
     dashboard = Dashboard(
-        remote, ThreadPool(1), interval=REFRESH, on_skip=lambda: None, remote=True, read_only=read_only
+        remote, SingleThread(), interval=REFRESH, on_skip=lambda: None, remote=True, read_only=read_only
     )
     shown = gevent.spawn(dashboard.run)
     for number in LEAVES:

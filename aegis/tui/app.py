@@ -13,11 +13,11 @@ from time import monotonic
 from typing import Final
 
 import gevent
-from gevent.threadpool import ThreadPool
 
 from aegis.control import Control, VerbError
 from aegis.events import Event
 from aegis.metrics.snapshot import Snapshot
+from aegis.thread import SingleThread
 from aegis.tui.keys import Key, table
 from aegis.tui.modes import OUTPUT, in_foreground
 from aegis.tui.painter import FrameWriter, Painter
@@ -50,14 +50,14 @@ class Dashboard:
     def __init__(
         self,
         control: Control,
-        threads: ThreadPool,
+        thread: SingleThread,
         *,
         interval: float,
         on_skip: Callable[[], None],
         remote: bool = False,
         read_only: bool = False,
     ) -> None:
-        """threads: a pool of one thread, for nothing else; on_skip counts frames for which the terminal was not ready.
+        """thread: where frames are written; on_skip counts frames for which the terminal was not ready.
 
         remote: q and Ctrl-Z leave the instance alone.
         """
@@ -68,7 +68,7 @@ class Dashboard:
         self._terminal = Terminal(suspends=remote)
         self._painter = Painter(self._terminal.looks)
         self._opening = self._terminal.opening  # goes out with the next frame
-        self._writer = FrameWriter(OUTPUT, threads)
+        self._writer = FrameWriter(OUTPUT, thread)
         self._suspends = remote
         self._view = View()
         self._snapshot: Snapshot | None = None

@@ -3,16 +3,11 @@
 Knows neither snapshots nor keys, and asks the terminal nothing.
 """
 
-import contextlib
-import os
-import select
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
-import gevent
-from gevent.event import AsyncResult
-from gevent.threadpool import ThreadPool
-
+from aegis.thread import SingleThread, write_all
 from aegis.tui.styles import Style
 from aegis.tui.text import Line, Size, width
 
@@ -90,11 +85,10 @@ class Painter:
 class FrameWriter:
     """Writes to the terminal from a thread of its own, one frame at a time."""
 
-    def __init__(self, descriptor: int, threads: ThreadPool) -> None:
+    def __init__(self, descriptor: int, thread: SingleThread) -> None:
         self.lost: OSError | None = None  # the terminal is gone
         self._descriptor = descriptor
-        self._threads = threads
-        self._result: AsyncResult[OSError | None] | None = None
+        self._thread = thread
         self._farewell = b""
 
     def __repr__(self) -> str:
@@ -103,48 +97,35 @@ class FrameWriter:
     @property
     def busy(self) -> bool:
         """The last frame is still on its way."""
-        return self._result is not None and not self._result.ready()
+        return self._thread.busy
 
     def write(self, data: bytes) -> None:
         """Hand a frame to the thread; only while it is not busy. Does not wait."""
         self._farewell = b""
-        self._hand_over(data)
+        self._thread.start(partial(self._write, data), self._written)
 
     def close(self, data: bytes) -> bool:
         """Write the last bytes, after the frame that is on its way. False when the terminal did not take them."""
         self._farewell = data
-        with contextlib.suppress(gevent.Timeout), gevent.Timeout(PATIENCE):
-            if self._result is not None:
-                self._result.wait()
-            if self._farewell and self.lost is None:
-                self._hand_over(b"").wait()
+        self._thread.settle(PATIENCE, self._begin_farewell)
         return not self._farewell
 
-    def _hand_over(self, data: bytes) -> "AsyncResult[OSError | None]":
-        self._result = self._threads.spawn(self._write, data)
-        self._result.rawlink(self._written)
-        return self._result
+    def _begin_farewell(self) -> bool:
+        """A frame that was on its way has taken it along."""
+        if not self._farewell or self.lost is not None:
+            return False
+        self._thread.start(partial(self._write, b""), self._written)
+        return True
 
-    def _written(self, result: "AsyncResult[OSError | None]") -> None:
-        self.lost = self.lost or result.value
+    def _written(self, error: OSError | None) -> None:
+        self.lost = self.lost or error
 
     def _write(self, data: bytes) -> OSError | None:
         """In the thread. A farewell that came while it was stuck goes out too, should the terminal wake up again."""
         try:
-            _write_all(self._descriptor, data)
+            write_all(self._descriptor, data)
             farewell, self._farewell = self._farewell, b""
-            _write_all(self._descriptor, farewell)
+            write_all(self._descriptor, farewell)
         except OSError as error:  # returned: the thread pool would print what is raised
             return error
         return None
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(descriptor, view) :]
-        except BlockingIOError:  # somebody made the shared descriptor non-blocking
-            poll = select.poll()
-            poll.register(descriptor, select.POLLOUT)
-            poll.poll()

@@ -18,7 +18,7 @@ FLOORS = [
     ["net"],
     ["security", "config"],
     ["context"],
-    ["reasons", "background", "version"],
+    ["reasons", "background", "thread", "version"],
 ]
 FLOOR = {name: number for number, floor in enumerate(FLOORS) for name in floor}
 

@@ -12,10 +12,10 @@ import gevent.os
 import pytest
 from gevent.event import Event
 from gevent.monkey import get_original
-from gevent.threadpool import ThreadPool
 
 from aegis.logs import writer as writers
 from aegis.logs.writer import LogWriter
+from aegis.thread import SingleThread
 from tests.support.poll import eventually
 
 ATOMIC = 4096
@@ -23,10 +23,8 @@ close = get_original("os", "close")  # gevent's own may come later
 
 
 @pytest.fixture
-def threads():
-    pool = ThreadPool(1)
-    yield pool
-    pool.kill()
+def thread():
+    return SingleThread()
 
 
 @pytest.fixture
@@ -77,9 +75,9 @@ def read_until(reader, flushing):
     return data + available(reader)
 
 
-def test_lines_are_written_whole_and_in_their_order(pipe, threads):
+def test_lines_are_written_whole_and_in_their_order(pipe, thread):
     reader, end = pipe()
-    writer, lines = LogWriter(end, threads), [line(number) for number in range(500)]
+    writer, lines = LogWriter(end, thread), [line(number) for number in range(500)]
     for each in lines:
         writer.put(each)
     assert available(reader) == b""  # a put writes nothing itself
@@ -87,12 +85,12 @@ def test_lines_are_written_whole_and_in_their_order(pipe, threads):
     assert writer.dropped == 0
 
 
-def test_each_write_to_a_pipe_is_whole_lines_of_at_most_4096_bytes(pipe, threads):
+def test_each_write_to_a_pipe_is_whole_lines_of_at_most_4096_bytes(pipe, thread):
     reader, end = pipe(os.O_DIRECT)
     rng = random.Random(4096)
     sizes = [20, 4095, 4096, 1, *(rng.choice([10, 100, 1000, 2047, 2048, 3000]) for _ in range(300))]
     lines = [line(number, size) if size > 8 else b"\n" for number, size in enumerate(sizes)]
-    writer = LogWriter(end, threads)
+    writer = LogWriter(end, thread)
     for each in lines:
         writer.put(each)
     flushing, packets = flushed(writer), []
@@ -111,9 +109,9 @@ def test_each_write_to_a_pipe_is_whole_lines_of_at_most_4096_bytes(pipe, threads
 
 
 @pytest.mark.parametrize("size", [ATOMIC + 1, 5000, 100_000])
-def test_a_longer_line_is_cut_and_marked(pipe, threads, size):
+def test_a_longer_line_is_cut_and_marked(pipe, thread, size):
     reader, end = pipe(os.O_DIRECT)
-    writer = LogWriter(end, threads)
+    writer = LogWriter(end, thread)
     for each in (line(1), line(2, size), line(3)):
         writer.put(each)
     data = b""
@@ -133,19 +131,19 @@ def test_a_longer_line_is_cut_and_marked(pipe, threads, size):
     assert b"cut" in cut[-10:]
 
 
-def test_a_file_takes_lines_of_any_length(tmp_path, threads):
+def test_a_file_takes_lines_of_any_length(tmp_path, thread):
     path = tmp_path / "aegis.log"
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    writer = LogWriter(descriptor, threads)
+    writer = LogWriter(descriptor, thread)
     writer.put(line(1, 50_000))
     writer.flush()
     os.close(descriptor)
     assert path.read_bytes() == line(1, 50_000)
 
 
-def test_a_stalled_reader_delays_nothing(pipe, threads):
+def test_a_stalled_reader_delays_nothing(pipe, thread):
     reader, end = pipe(size=ATOMIC)
-    writer, done = LogWriter(end, threads), Event()
+    writer, done = LogWriter(end, thread), Event()
     for number in range(100):
         writer.put(line(number, 1000))
     flushing = flushed(writer)
@@ -161,9 +159,9 @@ def test_a_stalled_reader_delays_nothing(pipe, threads):
     assert data == b"".join(line(number, 1000) for number in range(200))
 
 
-def test_what_waits_is_bounded_and_the_rest_is_dropped_and_counted(pipe, threads):
+def test_what_waits_is_bounded_and_the_rest_is_dropped_and_counted(pipe, thread):
     _, end = pipe()
-    writer = LogWriter(end, threads)
+    writer = LogWriter(end, thread)
     for number in range(writers.QUEUED + 7):
         writer.put(b"%d\n" % number)
     assert writer.dropped == 7
@@ -171,9 +169,9 @@ def test_what_waits_is_bounded_and_the_rest_is_dropped_and_counted(pipe, threads
     assert f"{writers.QUEUED} waiting" in repr(writer)
 
 
-def test_after_the_reader_caught_up_lines_are_taken_again(pipe, threads):
+def test_after_the_reader_caught_up_lines_are_taken_again(pipe, thread):
     reader, end = pipe()
-    writer = LogWriter(end, threads)
+    writer = LogWriter(end, thread)
     for number in range(writers.QUEUED + 1):
         writer.put(b"%d\n" % number)
     read_until(reader, flushed(writer))
@@ -182,9 +180,9 @@ def test_after_the_reader_caught_up_lines_are_taken_again(pipe, threads):
     assert writer.dropped == 1
 
 
-def test_lines_that_nobody_can_read_any_more_are_counted(pipe, threads):
+def test_lines_that_nobody_can_read_any_more_are_counted(pipe, thread):
     reader, end = pipe()
-    writer = LogWriter(end, threads)
+    writer = LogWriter(end, thread)
     close(reader)
     for number in range(5):
         writer.put(line(number))
@@ -192,9 +190,9 @@ def test_lines_that_nobody_can_read_any_more_are_counted(pipe, threads):
     assert writer.dropped == 5
 
 
-def test_a_reader_that_closes_within_a_write_costs_lines_and_nothing_else(pipe, threads):
+def test_a_reader_that_closes_within_a_write_costs_lines_and_nothing_else(pipe, thread):
     reader, end = pipe(size=ATOMIC)
-    writer = LogWriter(end, threads)
+    writer = LogWriter(end, thread)
     for number in range(50):
         writer.put(line(number, 1000))
     flushing = flushed(writer)
@@ -204,27 +202,27 @@ def test_a_reader_that_closes_within_a_write_costs_lines_and_nothing_else(pipe, 
     assert 0 < writer.dropped <= 50
 
 
-def test_a_descriptor_that_somebody_made_non_blocking_loses_nothing(pipe, threads):
+def test_a_descriptor_that_somebody_made_non_blocking_loses_nothing(pipe, thread):
     reader, end = pipe(size=ATOMIC)
     os.set_blocking(end, False)
-    writer, lines = LogWriter(end, threads), [line(number, 900) for number in range(60)]
+    writer, lines = LogWriter(end, thread), [line(number, 900) for number in range(60)]
     for each in lines:
         writer.put(each)
     assert read_until(reader, flushed(writer)) == b"".join(lines)
     assert writer.dropped == 0
 
 
-def test_a_close_writes_the_rest(pipe, threads):
+def test_a_close_writes_the_rest(pipe, thread):
     reader, end = pipe()
-    writer = LogWriter(end, threads)
+    writer = LogWriter(end, thread)
     writer.put(b"last words\n")
     closing = gevent.spawn(writer.settle)
     assert read_until(reader, closing) == b"last words\n"
 
 
-def test_a_close_is_not_held_up_by_a_stuck_reader(pipe, threads):
+def test_a_close_is_not_held_up_by_a_stuck_reader(pipe, thread):
     reader, end = pipe(size=ATOMIC)
-    writer = LogWriter(end, threads)
+    writer = LogWriter(end, thread)
     for number in range(100):
         writer.put(line(number, 1000))
     flushing = flushed(writer)
@@ -234,10 +232,10 @@ def test_a_close_is_not_held_up_by_a_stuck_reader(pipe, threads):
     read_until(reader, flushing)  # sets the thread free
 
 
-def test_after_a_rotation_lines_go_to_a_new_file_under_the_old_name(tmp_path, threads):
+def test_after_a_rotation_lines_go_to_a_new_file_under_the_old_name(tmp_path, thread):
     path = tmp_path / "aegis.log"
     descriptor = writers.open_log(str(path))
-    writer = LogWriter(descriptor, threads)
+    writer = LogWriter(descriptor, thread)
     writer.put(b"before\n")
     writer.flush()
     path.rename(tmp_path / "aegis.log.1")
@@ -255,9 +253,9 @@ def test_after_a_rotation_lines_go_to_a_new_file_under_the_old_name(tmp_path, th
     os.close(descriptor)
 
 
-def test_a_line_that_is_put_right_after_a_fork_is_written_by_the_child(pipe, threads):
+def test_a_line_that_is_put_right_after_a_fork_is_written_by_the_child(pipe, thread):
     reader, descriptor = pipe()
-    writer = LogWriter(descriptor, threads)
+    writer = LogWriter(descriptor, thread)
     writer.put(b"parent\n")
     writer.flush()  # its thread lives now, and the fork does not take it along
     child = gevent.os.fork()
@@ -273,10 +271,10 @@ def test_a_line_that_is_put_right_after_a_fork_is_written_by_the_child(pipe, thr
     assert available(reader) == b"parent\nchild\n"
 
 
-def test_a_batch_whose_greenlet_was_killed_is_still_waited_for(pipe, threads):
+def test_a_batch_whose_greenlet_was_killed_is_still_waited_for(pipe, thread):
     reader, end = pipe(size=ATOMIC)
     os.write(end, b"x" * ATOMIC)  # full: the thread is stuck with what comes now
-    writer = LogWriter(end, threads)
+    writer = LogWriter(end, thread)
     writer.put(b"the last words\n")
     job = gevent.spawn(writer.flush)
     gevent.sleep(0)

@@ -9,9 +9,10 @@ import time
 
 import gevent
 import pytest
-from gevent.event import AsyncResult
 
 from aegis.ratelimit.recorder import KEPT, Recorder
+from aegis.thread import SingleThread
+from tests.support.stuck_call import stuck_in
 
 
 @pytest.fixture
@@ -20,11 +21,16 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def recorder_to():
+def thread():
+    return SingleThread()
+
+
+@pytest.fixture
+def recorder_to(thread):
     made = []
 
     def make(path):
-        made.append(Recorder(str(path)))
+        made.append(Recorder(str(path), thread))
         return made[-1]
 
     yield make
@@ -141,22 +147,28 @@ def test_a_fifo_that_nobody_reads_blocks_nothing(path, recorder_to, caplog):
     assert len(caplog.records) == 1
 
 
-def test_while_the_thread_is_stuck_the_oldest_lines_go(path, recorder_to):
+def test_while_the_thread_is_stuck_the_oldest_lines_go(path, recorder_to, thread):
     recorder = recorder_to(path)
-    recorder._result = AsyncResult()  # the thread does not come back
-    for number in range(KEPT + 2):
-        recorder.put(b"%d\n" % number)
-        recorder.flush()
-    recorder._result.set(None)
+    with stuck_in(thread):
+        for number in range(KEPT + 2):
+            recorder.put(b"%d\n" % number)
+            recorder.flush()
     recorder.flush()
     assert recorder.dropped == 2
     assert path.read_bytes().splitlines()[0] == b"2"
 
 
-def test_a_stuck_disk_does_not_hold_up_the_exit(path, recorder_to):
+def test_a_stuck_disk_does_not_hold_up_the_exit(path, recorder_to, thread):
     recorder = recorder_to(path)
-    recorder._result = AsyncResult()  # the thread does not come back
-    started = time.monotonic()
+    recorder.put(b"late\n")
+    with stuck_in(thread):
+        started = time.monotonic()
+        recorder.settle()
+        assert 1 <= time.monotonic() - started < 2
     recorder.settle()
-    assert time.monotonic() - started < 2
-    recorder._result.set(None)
+    assert path.read_bytes() == b"late\n"
+
+
+def test_what_was_never_recorded_makes_no_file_at_the_exit(path, recorder_to):
+    recorder_to(path).settle()
+    assert not path.exists()

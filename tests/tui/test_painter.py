@@ -9,8 +9,8 @@ import time
 
 import gevent
 import pytest
-from gevent.threadpool import ThreadPool
 
+from aegis.thread import SingleThread
 from aegis.tui.painter import FrameWriter, Looks, Painter
 from aegis.tui.styles import Style
 from aegis.tui.text import Size, Span
@@ -83,15 +83,13 @@ def pipe():
 
 
 @pytest.fixture
-def threads():
-    pool = ThreadPool(1)
-    yield pool
-    pool.kill()
+def thread():
+    return SingleThread()
 
 
-def test_write_waits_for_nobody_and_the_writer_is_busy_until_it_is_out(pipe, threads):
+def test_write_waits_for_nobody_and_the_writer_is_busy_until_it_is_out(pipe, thread):
     source, sink = pipe
-    writer = FrameWriter(sink, threads)
+    writer = FrameWriter(sink, thread)
     started = time.monotonic()
     writer.write(bytes(1 << 20))
     assert time.monotonic() - started < 0.5
@@ -105,17 +103,17 @@ def test_write_waits_for_nobody_and_the_writer_is_busy_until_it_is_out(pipe, thr
     assert writer.lost is None
 
 
-def test_farewell_follows_the_frame_that_is_on_its_way(pipe, threads):
+def test_farewell_follows_the_frame_that_is_on_its_way(pipe, thread):
     source, sink = pipe
-    writer = FrameWriter(sink, threads)
+    writer = FrameWriter(sink, thread)
     writer.write(b"frame")
     assert writer.close(b"bye")
     assert os.read(source, 100) == b"framebye"
 
 
-def test_farewell_of_a_stuck_terminal_is_not_waited_for_but_goes_out_when_it_wakes_up(pipe, threads):
+def test_farewell_of_a_stuck_terminal_is_not_waited_for_but_goes_out_when_it_wakes_up(pipe, thread):
     source, sink = pipe
-    writer = FrameWriter(sink, threads)
+    writer = FrameWriter(sink, thread)
     writer.write(bytes(1 << 17))
     started = time.monotonic()
     assert not writer.close(b"bye")
@@ -127,11 +125,11 @@ def test_farewell_of_a_stuck_terminal_is_not_waited_for_but_goes_out_when_it_wak
     assert received.endswith(b"bye")
 
 
-def test_terminal_that_is_gone_is_noticed_and_written_to_no_more(pipe, threads):
+def test_terminal_that_is_gone_is_noticed_and_written_to_no_more(pipe, thread):
     source, sink = pipe
     os.close(source)
     gevent.sleep(0.01)  # gevent closes at the next turn of its loop
-    writer = FrameWriter(sink, threads)
+    writer = FrameWriter(sink, thread)
     writer.write(b"frame")
     eventually(lambda: writer.lost, "the loss is seen")
     assert writer.lost.errno == errno.EPIPE
