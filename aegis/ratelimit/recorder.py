@@ -10,6 +10,7 @@ from collections import deque
 from functools import partial
 from typing import Final
 
+from aegis.logs.writer import open_log
 from aegis.thread import SingleThread
 
 log = logging.getLogger("aegis")
@@ -114,9 +115,7 @@ class Recorder:
             os.close(self._descriptor)
             self._descriptor = -1
         if path:
-            # Not blocking: a FIFO that nobody reads is an error, not a wait without end.
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-            self._descriptor = os.open(path, flags, 0o640)
+            self._descriptor = open_log(path)
 
 
 def _append(descriptor: int, lines: bytes) -> None:
