@@ -46,7 +46,11 @@ SIGNALS: Final[Mapping[signal.Signals, str]] = {
 
 
 def hold() -> None:
-    """Keep all of them pending from now on, for this thread and those it starts: call it before there are any."""
+    """Keep all of them pending from now on, for this thread and those it starts: call it before there are any.
+
+    Whoever started us may have SIGCHLD ignored; then the kernel would keep nothing of how our children end.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from gevent.event import Event
 
-from tests.support.aegis_process import ROOT, _family, config_for, environment, refuses, run_aegis
+from tests.support.aegis_process import ROOT, AegisProcess, _family, config_for, environment, refuses, run_aegis
 from tests.support.load import Load
 from tests.support.poll import eventually
 from tests.support.ports import free_port
@@ -158,6 +158,29 @@ def test_a_worker_that_is_told_to_stop_drains_and_is_replaced(backend):
         eventually(lambda: len(set(workers_of(aegis)) - set(before)) == 1, "a successor", 15)
         assert "told to stop alone: drained" in aegis.messages()
         assert not [line for line in aegis.log if line["level"] == "ERROR"]
+        assert aegis.stop() == 0
+
+
+IGNORE_SIGCHLD = """
+import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+class StartedWithoutSigchld(AegisProcess):
+    """By somebody who does not want to hear of the end of children: that is inherited."""
+
+    def command(self):
+        return [sys.executable, "-c", IGNORE_SIGCHLD, *super().command()]
+
+
+def test_a_worker_that_dies_is_replaced_whatever_signals_were_ignored_at_the_start(backend):
+    with StartedWithoutSigchld(config_for([backend], server={"workers": 2})) as aegis:
+        started(aegis)
+        before = workers_of(aegis)
+        os.kill(before[0], signal.SIGKILL)
+        eventually(lambda: len(set(workers_of(aegis)) - set(before)) == 1, "a successor", 15)
         assert aegis.stop() == 0
 
 
