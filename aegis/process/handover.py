@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from time import monotonic
 from typing import Final
 
 import gevent
@@ -23,9 +24,13 @@ VARIABLE: Final = "AEGIS_HANDOVER"
 
 # gevent's leaves it to a loop, which the parent of several processes has not.
 close: Final = monkey.get_original("os", "close")
+_waitpid: Final = monkey.get_original("os", "waitpid")
 
 CHECK_PATIENCE: Final = 60.0
 """Seconds that the check of a new image may take: it resolves names."""
+
+LOOK: Final = 0.02
+"""Seconds from one look to the next whether it is over."""
 
 MOST_SAID: Final = 64 * 1024
 """Bytes of what a program says that are kept."""
@@ -131,8 +136,11 @@ def replace(
         raise
 
 
-class Spawned:
-    """A program started without a loop that would watch it; what it says on stderr is kept. Raises OSError."""
+class Check:
+    """A program that was started to check something. No loop watches it: not every process has one.
+
+    Raises OSError when it cannot be started.
+    """
 
     def __init__(self, command: Sequence[str]) -> None:
         self._said = os.memfd_create("aegis-said", os.MFD_CLOEXEC)
@@ -142,16 +150,41 @@ class Spawned:
             (os.POSIX_SPAWN_DUP2, self._said, 2),
         ]
         start = monkey.get_original("os", "posix_spawn")
-        self.pid = int(start(command[0], command, os.environ, file_actions=actions))
+        try:
+            self.pid = int(start(command[0], command, os.environ, file_actions=actions))
+        except OSError:
+            close(self._said)
+            raise
+        self._deadline = monotonic() + CHECK_PATIENCE
 
     def __repr__(self) -> str:
-        return f"<Spawned {self.pid}>"
+        return f"<Check {self.pid}>"
 
-    def said(self) -> str:
-        """All of it, once the program has ended."""
-        text = os.pread(self._said, MOST_SAID, 0).decode(errors="replace").strip()
+    def kill(self) -> None:
+        """End it. Its PID has to be waited for all the same."""
+        os.kill(self.pid, signal.SIGKILL)
+
+    def kill_if_late(self) -> None:
+        """End it if it has had its time."""
+        if monotonic() >= self._deadline:
+            self.kill()
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended or had its time. Blocks the calling greenlet only."""
+        while True:
+            ended, status = _waitpid(self.pid, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            self.kill_if_late()
+            gevent.sleep(LOOK)
+
+    def objection(self, code: int) -> str:
+        """What it said on stderr, or else what its exit code means; "" when that is 0. To be asked once."""
+        said = os.pread(self._said, MOST_SAID, 0).decode(errors="replace").strip()
         close(self._said)
-        return text
+        if not code:
+            return ""
+        return said or ("the check took too long" if code == -signal.SIGKILL else f"the check ended with {code}")
 
 
 def command() -> list[str]:
@@ -171,10 +204,7 @@ class OldImages:
     def reap(self) -> None:
         """Forget those that have ended, so that no zombie stays."""
         for child in list(self.children):
-            try:
-                ended, status = os.waitpid(child, os.WNOHANG)
-            except ChildProcessError:  # the loop's own reaper was first
-                ended, status = child, 0
+            ended, status = _waitpid(child, os.WNOHANG)
             if ended:
                 self.children.discard(child)
                 log.info("the old image has ended", extra={"pid": child, "exit": os.waitstatus_to_exitcode(status)})

@@ -16,7 +16,7 @@ from typing import Final
 import gevent
 from gevent import monkey
 
-from aegis.process.handover import CHECK_PATIENCE, close
+from aegis.process.handover import Check, close
 from aegis.process.shared import CONTROL, DRAIN, ENDED, ENDED_BY_FORCE, FORCE, LEAVE, RUN, Board
 from aegis.process.signals import RECORD, SIGNALS, descriptor_of, numbers_in
 
@@ -69,9 +69,8 @@ class Outside:
     """What the supervisor asks of others.
 
     say: one line for the log. steer: index → who takes its clients. close: the listeners. tick: called every
-    `patience` seconds or sooner, with whether every worker's loop turns. check: begins a check of the new image and
-    returns its PID, 0 if it cannot be; checked: what that said; take_over: execs the new image, and returns only when
-    it could not.
+    `patience` seconds or sooner, with whether every worker's loop turns. check: begins a check of the new image, or
+    returns why not; take_over: execs the new image, and returns only when it could not.
     """
 
     say: Callable[[str, str], None]
@@ -82,8 +81,7 @@ class Outside:
     ready: Callable[[], None] = lambda: None
     reloading: Callable[[], None] = lambda: None
     stopping: Callable[[], None] = lambda: None
-    check: Callable[[], int] = lambda: 0
-    checked: Callable[[], str] = lambda: ""
+    check: Callable[[], Check | str] = lambda: "not offered"
     take_over: Callable[[Sequence[int]], str] = lambda _: "not offered"
     old: set[int] = field(default_factory=set)  # workers of the image before, which drain
 
@@ -100,8 +98,7 @@ class Supervisor:
         self._failed = False
         self._stopping = False
         self._forced = False
-        self._check = 0
-        self._check_ends = 0.0  # when it has had its time
+        self._check: Check | None = None
         self._reloading = False
         self._closes_at = self._deadline = self._looked_at = 0.0
         # The port is open before all serve: what is asked for meanwhile is done afterwards, each once.
@@ -151,8 +148,8 @@ class Supervisor:
             self._respawn(now)
             self._look_for_hung(now)
             self._see_to_the_reload()
-            if self._check and now >= self._check_ends:
-                os.kill(self._check, signal.SIGKILL)
+            if self._check is not None:
+                self._check.kill_if_late()
         self.outside.tick(self._all_turn(now))
 
     def _next_signal(self, patience: float) -> signal.Signals | None:
@@ -177,12 +174,15 @@ class Supervisor:
             self._restart()
 
     def _restart(self) -> None:
-        if self._stopping or self._check:
+        if self._stopping or self._check is not None:
             self.outside.say("WARNING", "SIGUSR2: a restart or a stop is under way already; nothing was done")
             return
         self.outside.reloading()
-        self._check = self.outside.check()
-        self._check_ends = time.monotonic() + CHECK_PATIENCE
+        check = self.outside.check()
+        if isinstance(check, str):
+            self._go_on(check)
+        else:
+            self._check = check
 
     def _reload(self) -> None:
         """Control does it, and says when it is over."""
@@ -194,7 +194,7 @@ class Supervisor:
     def _see_to_the_reload(self) -> None:
         if self._reloading and self.board.answered == self.board.hangups:
             self._reloading = False
-            if not self._check:  # a restart has begun meanwhile, and will say it
+            if self._check is None:  # a restart has begun meanwhile, and will say it
                 self.outside.ready()
 
     def _tell_all(self, number: signal.Signals) -> None:
@@ -226,9 +226,9 @@ class Supervisor:
             if not pid:
                 return
             code = os.waitstatus_to_exitcode(status)
-            if pid == self._check:
-                self._check = 0
-                self._checked(code)
+            if self._check is not None and pid == self._check.pid:
+                check, self._check = self._check, None
+                self._checked(check.objection(code))
             elif pid in self.outside.old:
                 self.outside.old.discard(pid)
             else:
@@ -312,19 +312,17 @@ class Supervisor:
 
     # another image
 
-    def _checked(self, code: int) -> None:
-        words = self.outside.checked()
+    def _checked(self, words: str) -> None:
         if self._stopping:
             return  # the new image would know nothing of the stop
-        if code:
-            words = words or ("the check took too long" if code == -signal.SIGKILL else f"the check ended with {code}")
-            self.outside.say("ERROR", f"the new image cannot take over, this one goes on: {words}")
-            self.outside.ready()
-            return
-        self.board.stop = LEAVE
-        self._wait_for_control()
-        words = self.outside.take_over([child.pid for child in self.workers if child.pid])
-        self.board.stop = RUN
+        if not words:
+            self.board.stop = LEAVE
+            self._wait_for_control()
+            words = self.outside.take_over([child.pid for child in self.workers if child.pid])
+            self.board.stop = RUN
+        self._go_on(words)
+
+    def _go_on(self, words: str) -> None:
         self.outside.say("ERROR", f"the new image cannot take over, this one goes on: {words}")
         self.outside.ready()
 
@@ -348,8 +346,8 @@ class Supervisor:
             self._force()
             return
         self._stopping = True
-        if self._check:
-            os.kill(self._check, signal.SIGKILL)
+        if self._check is not None:
+            self._check.kill()
         delay, timeout = self.board.patience
         now = time.monotonic()
         self._closes_at, self._deadline = now + delay, now + delay + timeout + GRACE

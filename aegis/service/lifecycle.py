@@ -20,7 +20,7 @@ from aegis.service.build import wire_settings
 from aegis.service.drain import Patience, drain
 from aegis.service.parts import Parts
 from aegis.service.reload import Reloader, reopen_files
-from aegis.service.restart import check_new_image, objections
+from aegis.service.restart import check_new_image
 from aegis.service.screen import Screen, wanted
 from aegis.service.source import Source
 from aegis.service.verbs import Verbs
@@ -190,7 +190,7 @@ class Service:
         parts, events = self.parts, self.parts.events
         parts.notifier.reloading()
         held = (self._listener.name, *self.admin.names)
-        words = objections(self.source, 1, held) or check_new_image(self.source) or self._hand_over()
+        words = check_new_image(self.source, 1, held) or self._hand_over()
         if words and not self._stop.is_set():  # a stop that was asked for meanwhile goes on
             events.emit(
                 Kind.LIFECYCLE, "the new image cannot take over, this one goes on", level=logging.ERROR, error=words

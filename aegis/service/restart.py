@@ -5,7 +5,6 @@ Afterwards is too late: once it has been executed under our PID there is no way 
 
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import Collection, Iterator
 
@@ -17,31 +16,35 @@ from aegis.config import load
 from aegis.config.errors import ConfigErrors
 from aegis.config.listen import parse_listen
 from aegis.config.schema import Config
-from aegis.process.handover import CHECK_PATIENCE
+from aegis.process.handover import Check
 from aegis.process.listeners import ACTIVATED, name_of
 from aegis.service.admin import name_of_admin
 from aegis.service.limits import count_of
 from aegis.service.source import Source
 
 
-def check_new_image(source: Source) -> str:
-    """Run the program as it is on disk now over the configuration; returns what is wrong, "" when all is right."""
-    try:
-        checked = subprocess.run(  # noqa: S603 - our own program
-            check_arguments(source), stdin=subprocess.DEVNULL, capture_output=True, timeout=CHECK_PATIENCE, check=False
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        return str(error)
-    if checked.returncode:
-        return checked.stderr.decode(errors="replace").strip() or f"exit {checked.returncode}"
-    return ""
+def begin_check(source: Source, workers: int, held: Collection[str]) -> Check | str:
+    """Run the program as it is on disk now over the configuration; in words why that is no use or not possible.
 
-
-def objections(source: Source, workers: int, held: Collection[str]) -> str:
-    """Why a new image could not listen as its configuration wants it to; "" when it can.
-
-    held: the names under which this one's listeners would be handed on.
+    held: the names under which this image's listeners would be handed on.
     """
+    words = _objections(source, workers, held)
+    if words:
+        return words
+    try:
+        return Check(_arguments(source))
+    except OSError as error:
+        return str(error)
+
+
+def check_new_image(source: Source, workers: int, held: Collection[str]) -> str:
+    """The same to its end, which only the calling greenlet waits for; returns what is wrong, "" when all is right."""
+    check = begin_check(source, workers, held)
+    return check if isinstance(check, str) else check.objection(check.wait())
+
+
+def _objections(source: Source, workers: int, held: Collection[str]) -> str:
+    """Why a new image could not listen as its configuration wants it to; "" when it can."""
     if not source.file:
         return ""
     try:
@@ -85,12 +88,12 @@ def _unbindable(key: str, host: str, port: int) -> Iterator[str]:
             yield f"{key}: {host}:{port} cannot be had: {error.strerror}"
 
 
-def check_arguments(source: Source) -> list[str]:
+def _arguments(source: Source) -> list[str]:
     """The command that checks: the program as it is on disk now, over the configuration."""
-    return [*program(), *(["check", "--config", source.file] if source.file else ["--version"])]
+    return [*_program(), *(["check", "--config", source.file] if source.file else ["--version"])]
 
 
-def program() -> list[str]:
+def _program() -> list[str]:
     """How this program was started, without its own arguments."""
     own = len(sys.argv) - 1
     return [sys.executable, *sys.orig_argv[1 : len(sys.orig_argv) - own]]

@@ -26,7 +26,7 @@ from aegis.process.shared import LEAVE, Board
 from aegis.process.supervisor import Outside, Supervisor
 from aegis.service import admin, limits
 from aegis.service.controlling import ControlProcess
-from aegis.service.restart import check_arguments, objections
+from aegis.service.restart import begin_check
 from aegis.service.screen import wanted
 from aegis.service.shared import Common, first_slots
 from aegis.service.status import Spokesman
@@ -62,7 +62,6 @@ class Several:
         self.config, self.source = config, source
         self._environ = environ
         self._headless = headless
-        self._checking: handover.Spawned | None = None
         self._started = False  # all have served at some time: a control process goes on with what is known by now
         self._handed = handover.received(environ)
         self._count = limits.count_of(config)
@@ -103,8 +102,7 @@ class Several:
             ready=self._ready,
             reloading=self._spokesman.reloading,
             stopping=self._spokesman.stopping,
-            check=self._check,
-            checked=self._checked,
+            check=lambda: begin_check(self.source, self._count, (*self._listeners, *self.common.sockets)),
             take_over=self._take_over,
             old=set(self._handed.old),
         )
@@ -185,19 +183,6 @@ class Several:
                 handover.close(descriptor)
         except OSError:
             sys.stderr.write(f"aegis: {words}\n")
-
-    def _check(self) -> int:
-        """Begin to ask the program as it is on disk now; returns the PID of whoever does, 0 when it is no use."""
-        if words := objections(self.source, self._count, (*self._listeners, *self.common.sockets)):
-            self._say("ERROR", f"the new image cannot take over, this one goes on: {words}")
-            self._spokesman.ready()
-            return 0
-        self._checking = handover.Spawned(check_arguments(self.source))
-        return self._checking.pid
-
-    def _checked(self) -> str:
-        """What the program that checks had to say."""
-        return "" if self._checking is None else self._checking.said()
 
     def _take_over(self, workers: Sequence[int]) -> str:
         self._say("INFO", "a new image takes over")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
+from pathlib import Path
 
 import gevent
 import pytest
@@ -124,6 +126,37 @@ def test_an_address_that_somebody_else_has_is_noticed_before_there_is_no_way_bac
             load.more(100)
         assert load.failures == []
         assert aegis.stop(within=20) == 0
+
+
+class OfAnInterpreter(AegisProcess):
+    """Run by an interpreter that a test may remove."""
+
+    interpreter = ""
+
+    def command(self):
+        return [self.interpreter, *super().command()[1:]]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_while_the_interpreter_is_exchanged_there_is_no_new_image_and_this_one_goes_on(backend, tmp_path, workers):
+    config = config_for([backend], server={"workers": workers})
+    interpreter = tmp_path / "python"
+    interpreter.symlink_to(Path(sys.executable).resolve())
+    aegis = OfAnInterpreter(config, env={"PYTHONPATH": os.pathsep.join(sys.path)})
+    aegis.interpreter = str(interpreter)
+    with aegis:
+        eventually(lambda: STARTED in aegis.messages(), "the first start", 10)
+        interpreter.unlink()
+        aegis.signal(signal.SIGUSR2)
+        line = eventually(lambda: [one for one in aegis.log if "cannot take over" in one["message"]], "no", 10)[0]
+        assert "No such file" in line.get("error", line["message"])
+        with RawClient(aegis.address) as client:
+            assert client.get("/").status == 200
+        interpreter.symlink_to(Path(sys.executable).resolve())
+        restart(aegis)
+        eventually(lambda: aegis.messages().count(DRAINED) == workers, "the old image's end", 10)
+        assert aegis.stop() == 0
+    assert "Traceback" not in aegis.errors + "\n".join(aegis.lines)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -3,7 +3,7 @@ from collections import Counter
 
 import pytest
 
-from tests.house.tree import PACKAGE, ROOT, calls, parsed, room, sources
+from tests.house.tree import PACKAGE, ROOT, calls, imported, parsed, room, sources
 
 DATING = {
     "aegis.events",
@@ -60,6 +60,13 @@ def test_no_part_starts_a_greenlet_of_its_own(module):
     exempt = {"aegis.proxy.tunnel", "aegis.thread"}
     if room(module) not in {"background", "service", "process"} and module not in exempt:
         assert not calls(module) & {"spawn", "spawn_later", "spawn_raw"}
+
+
+@pytest.mark.parametrize("module", sources())
+def test_nobody_lets_the_loop_watch_children(module):
+    """It would take the exit codes of all children, and whoever waits for one of them would find none."""
+    assert not imported(module) & {"subprocess", "gevent.subprocess", "multiprocessing"}
+    assert not calls(module) & {"fork_and_watch", "install_sigchld"}
 
 
 @pytest.mark.parametrize("layer", LAYERS)
