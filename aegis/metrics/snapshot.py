@@ -96,7 +96,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     pid: int
     stage: str  # "starting", "serving", "draining" or "stopped"
     uptime: float
-    listen: str  # host:port
+    listen: str  # host:port, as it really is
     source: str  # the configuration file, or "--backend"
     workers: int
     ready: bool

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aegis.process.handover import Handed
+from aegis.transport.resolver import Address
 from aegis.wire.server import make_listening, open_listener
 
 FIRST: Final = 3
@@ -22,6 +23,12 @@ class Listener:
 
     name: str
     socket: socket.socket
+
+
+def address_of(listener: socket.socket) -> Address:
+    """Where clients connect, whoever opened it."""
+    host, port = listener.getsockname()[:2]
+    return Address(host, port)
 
 
 def name_of(host: str, port: int) -> str:

@@ -83,6 +83,7 @@ class ControlProcess:
         self.reloader.prepare = self._prepare
         self.reloader.publish = self._publish
         parts.observer.source = common.source.name
+        parts.observer.listen = common.listen
         parts.observer.server = self.crowd
         parts.observer.amend = self._amend
         self.verbs = Verbs(parts.backends, parts.observer.board, parts.events, self.reloader.reload)

@@ -88,6 +88,7 @@ class Service:
         self.server.make_room = parts.backends.drop_parked
         self.reloader = Reloader(parts, source, self.server)
         parts.observer.source = source.name
+        parts.observer.listen = str(listeners.address_of(self._listener.socket))
         parts.observer.server = self.server
         self.verbs = Verbs(parts.backends, parts.observer.board, parts.events, self.reloader.reload)
         self.admin = AdminListeners(parts, self.verbs)

@@ -63,7 +63,7 @@ class Seen:
 
 
 class Observer:
-    """Whoever runs the process tells it `source`, `server` once there is one, and the stages as it enters them."""
+    """Whoever runs the process tells it `source`, `listen`, `server` once there is one, and the stages it enters."""
 
     def __init__(self, config: Config, parts: Observed, clock: Callable[[], float] = monotonic) -> None:
         self.config = config
@@ -71,6 +71,7 @@ class Observer:
         self.clock = clock
         self.stage = "starting"
         self.source = ""
+        self.listen = ""  # where clients really connect: a service manager may have opened another address
         self.server: views.Listening | None = None
         self.amend: Callable[[Snapshot], Snapshot] = lambda snapshot: snapshot  # what other processes know better
         self._started = self._looked = clock()
@@ -110,7 +111,6 @@ class Observer:
         """All of it as it is now, but for rates and percentiles, which are those of the last second."""
         parts, config, server = self.parts, self.config, self.server
         counters, missing = parts.counters, self.missing()
-        host = config.server.host
         return self.amend(
             Snapshot(
                 time=time(),
@@ -118,7 +118,7 @@ class Observer:
                 pid=os.getpid(),
                 stage=self.stage,
                 uptime=self.clock() - self._started,
-                listen=f"{f'[{host}]' if ':' in host else host}:{config.server.port}",
+                listen=self.listen,
                 source=self.source,
                 workers=1,
                 ready=not missing,

@@ -80,6 +80,7 @@ class Several:
             source=source,
             config=config,
             backends=backends,
+            listen=str(listeners.address_of(next(iter(self._listeners.values())))),
             boxes=[mailbox() for _ in range(self._count)],
             sockets=admin.open_sockets(config.admin, self._handed),
             by_client=by_client,

@@ -32,6 +32,7 @@ class Common:
     source: "Source"
     config: Config
     backends: list[Backend]
+    listen: str  # where clients connect, as host:port
     boxes: list[tuple[socket.socket, socket.socket]]  # of each worker: control's end, its own
     sockets: dict[str, socket.socket]  # of the admin listener, by name
     by_client: bool  # the kernel steers by the client's address

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -13,14 +14,16 @@ import subprocess
 import sys
 import textwrap
 import time
+import urllib.request
 
 import gevent
 import pytest
 
-from tests.support.activation import ACTIVATE
+from tests.support.activation import ActivatedProcess
 from tests.support.aegis_process import ROOT, AegisProcess, config_for, environment, refuses
 from tests.support.load import Load
 from tests.support.poll import eventually
+from tests.support.ports import free_port
 from tests.support.proc import workers_of
 from tests.support.raw_client import RawClient
 from tests.support.scripted_backend import ScriptedBackend, held
@@ -181,37 +184,47 @@ def test_the_watchdog_hears_nothing_while_the_loop_of_a_worker_hangs(backend, ma
         told(manager, "WATCHDOG")
 
 
-def test_an_inherited_socket_is_the_listener_and_stays_it_over_a_restart(backend, tmp_path):
-    import yaml
+@pytest.fixture
+def listener():
+    """One that a manager opened."""
+    with socket.create_server(("127.0.0.1", 0)) as opened:
+        yield opened
 
-    path = tmp_path / "aegis.yml"
+
+def test_an_inherited_socket_is_the_listener_and_stays_it_over_a_restart(backend, listener):
     config = config_for([backend])
-    path.write_text(yaml.safe_dump(config))
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        address = listener.getsockname()
-        assert address != (config["server"]["host"], config["server"]["port"])
-        process = subprocess.Popen(
-            [sys.executable, "-c", ACTIVATE, str(listener.fileno()), "--config", str(path), "--headless"],
-            pass_fds=[listener.fileno()], env=environment(), cwd=ROOT,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        try:
-            with Load(address, clients=2) as load:
-                load.more(50)
-                process.send_signal(signal.SIGUSR2)
-                with gevent.Timeout(20):
-                    while b"the old image has drained" not in process.stdout.readline():
-                        pass
-                load.more(50)
-            assert load.failures == []
-            process.terminate()
-            assert process.wait(10) == 0
-        finally:
-            process.kill()
-            process.wait()
-            process.stdout.close()
+    with ActivatedProcess(config, listener) as aegis:
+        assert refuses((config["server"]["host"], config["server"]["port"]))
+        with Load(aegis.address, clients=2) as load:
+            load.more(50)
+            aegis.signal(signal.SIGUSR2)
+            eventually(lambda: "the old image has drained" in aegis.messages(), "the old image's end", 20)
+            load.more(50)
+        assert load.failures == []
+        assert aegis.stop() == 0
+
+
+def test_the_address_of_an_inherited_socket_is_what_is_said_and_shown(backend, listener, workers):
+    admin = "{}:{}".format(*free_port())
+    config = config_for([backend], server={"workers": workers}, admin={"listen": admin, "allow_remote": True})
+
+    def start_lines():
+        return [line["listen"] for line in aegis.log if line["message"] == "Aegis started"]
+
+    def shown():
+        with urllib.request.urlopen(f"http://{admin}/snapshot", timeout=5) as response:
+            return json.load(response)["listen"]
+
+    with ActivatedProcess(config, listener) as aegis:
+        real = "{}:{}".format(*aegis.address)
+        eventually(lambda: start_lines() == [real], "the start line", 10)
+        assert shown() == real
+        aegis.reload({**config, "logging": {"level": "debug"}})
+        assert shown() == real
+        aegis.signal(signal.SIGUSR2)
+        eventually(lambda: start_lines() == [real, real], "the next start line", 20)
+        assert shown() == real
+        assert aegis.stop() == 0
 
 
 # the shipped files

@@ -9,15 +9,14 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.support.activation import ACTIVATE
-from tests.support.aegis_process import AegisProcess, _family
+from tests.support.activation import ActivatedProcess
+from tests.support.aegis_process import _family
 from tests.support.load import Load
 from tests.support.poll import eventually
 from tests.support.proc import connections_of, workers_of
@@ -98,19 +97,6 @@ def test_dual_stack_gives_every_64_and_every_ipv4_client_to_one_worker():
 
 
 # a socket of the service manager
-
-
-class ActivatedProcess(AegisProcess):
-    """Its listener is handed to it, at another address than its configuration says."""
-
-    def __init__(self, config, listener):
-        super().__init__(config)
-        self.listener = listener
-        self.address = listener.getsockname()
-        self.passed = (listener.fileno(),)
-
-    def command(self):
-        return [sys.executable, "-c", ACTIVATE, str(self.listener.fileno()), *super().command()[3:]]
 
 
 def test_an_inherited_socket_is_shared_by_all_workers_limits_are_divided_and_a_restart_keeps_it(backend):

@@ -12,7 +12,7 @@ from aegis.transport.resolver import Address
 
 
 def common(**slots):
-    return Common(Board(1), Pages(), SimpleNamespace(), SimpleNamespace(), [], [], {}, by_client=True, slots=slots)
+    return Common(Board(1), Pages(), SimpleNamespace(), SimpleNamespace(), [], "", [], {}, by_client=True, slots=slots)
 
 
 def test_a_backend_that_came_back_has_another_slot_than_at_the_start():
