@@ -10,6 +10,9 @@ from scripts.bench.children import LOOPBACK
 from scripts.bench.peers.base import Contestant, Launch, Site
 
 FAR_ABOVE_THE_LOAD = 1_000_000  # requests per second; no row comes near
+BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
+"""Every install compiles the modules. Where the environment forbids that (containers often do), each start from a
+checkout would compile all of them again."""
 
 
 def configuration(site: Site, port: int, workdir: Path) -> dict[str, dict[str, Any] | list[dict[str, Any]]]:
@@ -35,4 +38,4 @@ class Aegis(Contestant):
     def launch(self, site: Site, port: int, workdir: Path) -> Launch:
         path = workdir / "aegis.yml"
         path.write_text(json.dumps(configuration(site, port, workdir), indent=1))  # JSON is YAML
-        return Launch([sys.executable, "-m", "aegis", "--config", str(path), "--headless"])
+        return Launch([sys.executable, "-m", "aegis", "--config", str(path), "--headless"], BYTECODE)
