@@ -79,6 +79,8 @@ $(VENV)/bin/python:
 $(VENV)/.run: requirements.txt setup.py | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@# pip compiles what it installs, but no editable package: whoever may not write here would compile at each start.
+	$(BIN)/python -m compileall -q aegis
 	touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
