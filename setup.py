@@ -15,6 +15,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11",
+    package_dir={"": "."},  # said, an editable install is a line in a .pth file; else a hook, 15 ms of every start
     packages=find_packages(include=["aegis", "aegis.*"]),
     package_data={"aegis": ["py.typed"]},
     # Below the prefix of the environment: `man aegis` and the completions work where that is on the search paths.
