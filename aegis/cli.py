@@ -18,6 +18,7 @@ from aegis.version import __version__
 if TYPE_CHECKING:
     from aegis.admin.client import AdminClient
     from aegis.pool.backend import Backend
+    from aegis.service.source import Source
 
 T = TypeVar("T")
 
@@ -193,7 +194,8 @@ def completion(shell: str) -> None:
 
 def _run(path: str, backends: tuple[str, ...], log_level: str | None, *, headless: bool) -> int:
     from aegis.process import signals
-    from aegis.service import admin, build, lifecycle, limits, several
+    from aegis.service import limits
+    from aegis.service.admin import AdminListenError
     from aegis.service.source import CommandLine, File
 
     limits.fill_standard_descriptors()
@@ -204,10 +206,9 @@ def _run(path: str, backends: tuple[str, ...], log_level: str | None, *, headles
     signals.hold()  # before there is a thread
     try:
         if limits.count_of(config) > 1:
-            return several.Several(source, config, vetted, headless=headless).run()
-        parts = build.build(config, vetted)
-        return lifecycle.Service(parts, source, headless=headless).run()
-    except admin.AdminListenError as error:
+            return _run_several(source, config, vetted, headless=headless)
+        return _run_one(source, config, vetted, headless=headless)
+    except AdminListenError as error:
         click.echo(f"aegis: cannot start: {error}", err=True)
         return EXIT_FAILED
     except OSError as error:
@@ -216,6 +217,19 @@ def _run(path: str, backends: tuple[str, ...], log_level: str | None, *, headles
             about = "with this logging.file"
         click.echo(f"aegis: cannot start {about}: {error}", err=True)
         return EXIT_FAILED
+
+
+def _run_one(source: "Source", config: Config, vetted: "list[Backend]", *, headless: bool) -> int:
+    from aegis.service.build import build
+    from aegis.service.lifecycle import Service
+
+    return Service(build(config, vetted), source, headless=headless).run()
+
+
+def _run_several(source: "Source", config: Config, vetted: "list[Backend]", *, headless: bool) -> int:
+    from aegis.service.several import Several
+
+    return Several(source, config, vetted, headless=headless).run()
 
 
 def _check(path: str, *, probe: bool, against: str | None) -> None:
