@@ -91,8 +91,7 @@ class Several:
 
     def run(self) -> int:
         """Until told to stop; returns the exit code."""
-        gc.collect()
-        gc.freeze()
+        gc.freeze()  # a collector that looks at what is shared would make it private
         bodies = [partial(self._work, index) for index in range(self._count)]
         outside = Outside(
             say=self._say,
