@@ -2,7 +2,6 @@
 
 import re
 from decimal import Decimal
-from fractions import Fraction
 from typing import Final, Self
 
 _UNITS: Final = {
@@ -35,8 +34,8 @@ class Duration(float):
         return super().__new__(cls, value)
 
     def __str__(self) -> str:
-        # Fraction, because the float product is off by nanoseconds beyond 100 days.
-        left = round(Fraction(float(self)) * 1_000_000_000)
+        # Decimal, because the float product is off by nanoseconds beyond 100 days.
+        left = round(Decimal(self) * 1_000_000_000)
         if left < _UNITS["s"]:
             return _below_a_second(left)
         hours, left = divmod(left, _UNITS["h"])

@@ -1,15 +1,15 @@
 """Bytes of heads and chunks toward either side. Pure but for the date, which is kept for a second."""
 
+from email.utils import formatdate
 from functools import lru_cache
 from time import time
-from wsgiref.handlers import format_date_time
 
 from aegis.reasons import phrase
 
 
 @lru_cache(maxsize=2)
 def _date_line(second: int) -> bytes:
-    return f"Date: {format_date_time(second)}\r\n".encode()
+    return f"Date: {formatdate(second, usegmt=True)}\r\n".encode()
 
 
 def date_line() -> bytes:
