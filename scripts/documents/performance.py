@@ -34,16 +34,13 @@ def place() -> str:
 
 def rates(names: tuple[str, ...] = SHOWN) -> str:
     """Requests per second and processor time per request of each contestant."""
-    rows = published.read()["rows"]
-    present = [name for name in names if any(name in rows[row]["medians"] for row in LOADED if row in rows)]
+    found = published.read()["rows"]
+    rows = [found[name] for name in LOADED if name in found]
+    present = [name for name in names if any(name in row["medians"] for row in rows)]
     lines = [_line(["", *(TITLES[name] for name in present)]), _line(["---"] * (len(present) + 1))]
-    lines += [
-        _line(
-            [rows[row]["title"] + _disturbed(rows[row]), *(_figure(rows[row]["medians"].get(name)) for name in present)]
-        )
-        for row in LOADED
-        if row in rows
-    ]
+    for row in rows:
+        cells = [_figure(row["medians"].get(name)) for name in present]
+        lines.append(_line([row["title"] + _disturbed(row), *cells]))
     return "\n".join(lines)
 
 
@@ -99,9 +96,8 @@ def _figure(medians: Mapping[str, Any] | None) -> str:
     if medians is None:
         return "–"
     cpu = medians["cpu_us"]
-    return (
-        f"{medians['rate']:,.0f} · {cpu / MILLI:.1f} ms" if cpu >= MILLI else f"{medians['rate']:,.0f} · {cpu:.0f} µs"
-    )
+    time = f"{cpu / MILLI:.1f} ms" if cpu >= MILLI else f"{cpu:.0f} µs"
+    return f"{medians['rate']:,.0f} · {time}"
 
 
 def _value(finding: Mapping[str, Any]) -> str:
