@@ -12,6 +12,7 @@ import pytest
 from gevent.event import Event
 
 from tests.support.aegis_process import AegisProcess, config_for, refuses, run_aegis
+from tests.support.poll import eventually
 from tests.support.ports import free_port
 from tests.support.raw_client import AbortedError, ConnectionEndedError, RawClient
 from tests.support.scripted_backend import HELLO, ScriptedBackend, answer, chunked, held, hold
@@ -50,6 +51,24 @@ def test_start_line_names_what_was_started(backend):
     assert len(starts) == 1, aegis.lines
     assert backend.name in starts[0]
     assert "aegis.yml" in starts[0]
+
+
+def test_a_start_imports_no_more_than_it_needs_and_leaves_nothing_for_the_first_request(backend):
+    """Imports are nearly all of a start's time."""
+    with AegisProcess(config_for([backend]), env={"PYTHONPROFILEIMPORTTIME": "1"}) as aegis:
+        eventually(aegis.messages, "the start line")
+        at_start = imported(aegis)
+        with RawClient(aegis.address) as client:
+            assert client.get("/").status == 200
+        assert aegis.stop() == 0
+        assert imported(aegis) == at_start
+    assert "aegis.service.lifecycle" in at_start
+    assert at_start.isdisjoint({"aegis.service.several", "aegis.process.supervisor", "blessed", "prometheus_client"})
+
+
+def imported(aegis):
+    """The modules that it has said to have imported; each line is `import time: µs | µs | name`."""
+    return {line.rpartition("|")[2].strip() for line in aegis.errors.splitlines() if line.startswith("import time:")}
 
 
 def test_request_in_flight_is_served_to_its_end_with_connection_close(backend):
