@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 
 import gevent
 import pytest
@@ -394,23 +395,27 @@ def test_a_reader_that_stops_costs_no_memory_and_slows_its_sender_only(aegis, ba
 
 
 def test_silence_in_both_directions_closes_it_and_a_word_in_either_does_not(backend):
+    spoke = []
+
     def script(connection, request):
         connection.send(SWITCHING)
         for _ in range(4):
-            gevent.sleep(0.3)
+            gevent.sleep(0.35)
             connection.send(b"x")
+            spoke.append(time.monotonic())
         connection.wait_until_peer_leaves()
 
     backend.on("/silence", script)
-    config = config_for([backend], transport={"stream_idle_timeout": "600ms"})
+    config = config_for([backend], transport={"stream_idle_timeout": "1200ms"})
     with AegisProcess(config) as aegis, RawClient(aegis.address) as client:
         ask(client, "/silence")
         assert client.read_head().status == 101
         assert wait_bytes(client, 4) == b"xxxx"
-        assert client.ends_silently(3)
+        assert client.ends_silently(4)
+        assert 1.1 < time.monotonic() - spoke[-1] < 2
         line = aegis.wait_for_access(path="/silence")
-        assert (line["status"], line["reason"], line["detail"]) == (101, "ok", "silent for 0.6 s")
-        assert 1700 < line["duration_ms"] < 2600
+        assert (line["status"], line["reason"], line["detail"]) == (101, "ok", "silent for 1.2 s")
+        assert 2500 < line["duration_ms"] < 1000 * (spoke[-1] - spoke[0]) + 2350
         assert aegis.stop() == 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from math import gcd
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from aegis.pool.backend import Backend, BackendState
 from aegis.pool.backends import Backends
 from aegis.pool.balancer import WeightedRoundRobin
+from tests.support.lines_run import lines_run
 
 weights = st.lists(st.integers(0, 20), min_size=1, max_size=6).filter(any)
 
@@ -243,24 +243,6 @@ def test_a_drained_backend_that_returns_is_not_flooded_with_what_it_missed():
 
 
 # 300 backends do not slow the path
-
-
-def lines_run(call):
-    """How many lines of Python ran: what a loop over all backends cannot hide."""
-    count = 0
-
-    def trace(frame, event, _):
-        nonlocal count
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 @pytest.mark.parametrize("heavy", [1, 3])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sys
 from collections import Counter
 from functools import partial
 from math import e
@@ -19,6 +18,7 @@ from aegis.pool.peak_ewma import PeakEwma, PowerOfTwo
 from aegis.pool.policies import POLICIES, policy_of
 from tests.pool.states import backend, make
 from tests.support.clock import ManualClock
+from tests.support.lines_run import lines_run
 
 weights = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 
@@ -154,23 +154,6 @@ def test_without_load_weights_are_shares_whatever_the_policy(name):
     got = shares(policy, 8000)
     for state in backends:
         assert got[state.backend.name] / 8000 == pytest.approx(state.backend.weight / 8, abs=0.05)
-
-
-def lines_run(call):
-    count = 0
-
-    def trace(frame, event, _):
-        nonlocal count
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))
