@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 import traceback
+from pathlib import Path
 
 import gevent
 import pytest
@@ -33,3 +35,10 @@ def dying_greenlets(monkeypatch):
     monkeypatch.setattr(hub, "handle_error", handle_error)
     yield deaths
     assert not deaths, "a greenlet died:\n" + "\n".join(deaths)
+
+
+@pytest.fixture
+def socket_path():
+    """Where a UNIX socket may be: `tmp_path` may be longer than the kernel takes, and than Aegis quotes it."""
+    with tempfile.TemporaryDirectory(prefix="aegis-test-") as directory:
+        yield Path(directory) / "admin.sock"

@@ -70,10 +70,3 @@ def serve():
 @pytest.fixture
 def served(serve):
     return serve()
-
-
-@pytest.fixture
-def unix_path(tmp_path):
-    path = tmp_path / "admin.sock"
-    assert len(str(path)) < 108
-    return path

@@ -15,8 +15,8 @@ from tests.support.ports import free_port
 
 
 @pytest.fixture(params=["port", "unix"])
-def served(request, serve, unix_path):
-    return serve(f"unix:{unix_path}" if request.param == "unix" else "")
+def served(request, serve, socket_path):
+    return serve(f"unix:{socket_path}" if request.param == "unix" else "")
 
 
 @pytest.fixture
@@ -72,9 +72,9 @@ def test_a_port_where_nobody_listens():
         AdminClient(address).snapshot()
 
 
-def test_a_socket_that_does_not_exist(unix_path):
+def test_a_socket_that_does_not_exist(socket_path):
     with pytest.raises(UnreachableError, match="No such file or directory"):
-        AdminClient(f"unix:{unix_path}").snapshot()
+        AdminClient(f"unix:{socket_path}").snapshot()
 
 
 @pytest.mark.parametrize("text", ["", "9090", "example.test:9090", "unix:", "127.0.0.1:0"])

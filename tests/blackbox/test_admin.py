@@ -31,13 +31,8 @@ def backend():
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "admin.sock"
-
-
-@pytest.fixture
-def listen(path):
-    return f"unix:{path}"
+def listen(socket_path):
+    return f"unix:{socket_path}"
 
 
 def is_ready(listen):
@@ -184,16 +179,16 @@ def test_dropped_log_lines_are_in_the_metrics(backend):
 # the socket's file
 
 
-def test_the_unix_socket_is_ours_alone_and_gone_after_the_stop(start, path):
+def test_the_unix_socket_is_ours_alone_and_gone_after_the_stop(start, socket_path):
     aegis = start()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(socket_path.stat().st_mode) == 0o600
     assert aegis.stop() == 0
-    assert not path.exists()
+    assert not socket_path.exists()
 
 
-def test_a_socket_left_by_a_killed_process_is_no_obstacle(start, path):
+def test_a_socket_left_by_a_killed_process_is_no_obstacle(start, socket_path):
     assert start().stop(signal.SIGKILL) == -signal.SIGKILL
-    assert path.exists()
+    assert socket_path.exists()
     assert start().stop() == 0
 
 
@@ -226,7 +221,7 @@ def test_an_admin_port_that_is_taken_is_exit_1_naming_the_key(backend, tmp_path)
     assert "in use" in done.stderr
 
 
-def test_the_main_port_that_is_taken_leaves_no_admin_socket_behind(backend, listen, path, tmp_path):
+def test_the_main_port_that_is_taken_leaves_no_admin_socket_behind(backend, listen, socket_path, tmp_path):
     config = config_for([backend], admin={"listen": listen})
     file = tmp_path / "taken.yml"
     file.write_text(yaml.safe_dump(config))
@@ -234,7 +229,7 @@ def test_the_main_port_that_is_taken_leaves_no_admin_socket_behind(backend, list
         done = run_aegis("-c", str(file), "--headless")
     assert done.returncode == 1
     assert "in use" in done.stderr
-    assert not path.exists()
+    assert not socket_path.exists()
 
 
 def test_readiness_fails_while_draining_and_liveness_does_not(start, backend, listen):
