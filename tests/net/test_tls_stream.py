@@ -1,5 +1,6 @@
 import contextlib
 import os
+import socket
 import ssl
 
 import gevent
@@ -126,9 +127,11 @@ def test_an_end_of_sending_leaves_the_other_way_open(tls_pair):
         stream.end_sending()
         stream.end_sending()
         assert peer.recv(10) == b"last"
-        assert peer.recv(10) == b""  # ragged, which the ssl module takes for an end
+        with socket.socket(fileno=os.dup(peer.fileno())) as raw:
+            assert raw.recv(1, socket.MSG_PEEK) == b"", "the end"
         peer.sendall(b"still here")
         assert stream.read_some(10) == b"still here"
+        assert peer.recv(10) == b""  # ragged, which the ssl module takes for an end: newer ones send no more after it
 
 
 def test_bytes_that_are_always_there_do_not_starve_the_others(tls_pair, monkeypatch):
