@@ -1,11 +1,38 @@
-"""Packaging of Aegis: the console script, its runtime needs and the extras."""
+"""Packaging of Aegis: the console script, its runtime needs, the extras, and what may be compiled."""
 
+import os
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = (HERE / "aegis" / "version.py").read_text().split('"')[-2]
+
+COMPILED = """
+    context reasons
+    http1/block http1/chunked http1/framing http1/head_buffer http1/llhttp http1/memo http1/request_head http1/request_line
+    http1/response_head http1/write
+    net/deadlines net/outbox net/pace net/stream net/tls
+    wire/connection wire/exchange wire/request_body
+    security/forwarding security/headers security/validation
+    ratelimit/bucket ratelimit/layer ratelimit/limiter
+    proxy/app proxy/attempt proxy/body proxy/retry proxy/upload
+    pool/backend pool/balancer pool/breaker pool/least_connections pool/peak_ewma
+    metrics/counters metrics/window
+    logs/access logs/access_line
+""".split()
+"""Modules that run for every request. Subclasses of gevent's and urllib3's classes have to stay the interpreter's."""
+
+
+def extensions() -> list[Extension]:
+    """With AEGIS_COMPILE=1 the hot path as C, made by mypyc from the same source (docs/decisions/0008)."""
+    if os.environ.get("AEGIS_COMPILE") != "1":
+        return []
+    from mypyc.build import mypycify
+
+    paths = [f"aegis/{name}.py" for name in COMPILED]
+    return mypycify(paths, opt_level="3", debug_level="0", group_name="aegis")
+
 
 setup(
     name="aegis-proxy",
@@ -25,6 +52,7 @@ setup(
         ("share/zsh/site-functions", ["conf/completions/_aegis"]),
         ("share/fish/vendor_completions.d", ["conf/completions/aegis.fish"]),
     ],
+    ext_modules=extensions(),
     install_requires=[
         "gevent>=26.9",
         "urllib3>=2.8,<3",

@@ -18,7 +18,7 @@ asking: "Final[list[Stream]]" = []
 _poll: Final = monkey.get_original("select", "poll")
 
 
-class UnaskedError(OSError):
+class UnaskedError(Exception):
     """The peer spoke, or went, before it was asked anything: what comes is no answer, and nothing was sent."""
 
     def __init__(self) -> None:

@@ -43,9 +43,6 @@ class Stream:
     greenlet waits: a pooled connection that its backend closes, a client that leaves. It must not block and not raise.
     """
 
-    now = staticmethod(monotonic)
-    """The clock of deadlines, in seconds. Not the loop's own, which follows the wall clock when that is set."""
-
     __slots__ = (
         "_deadlines",
         "_draining",
@@ -96,6 +93,11 @@ class Stream:
         self._deadlines = deadlines
         deadlines.streams.add(self)
 
+    @staticmethod
+    def now() -> float:
+        """The clock of deadlines, in seconds. Not the loop's own, which follows the wall clock when that is set."""
+        return monotonic()
+
     def __repr__(self) -> str:
         waits = [name for name, greenlet in (("read", self.reader), ("write", self.writer)) if greenlet is not None]
         return f"<Stream fd={self.sock.fileno()} waits for {'+'.join(waits) or 'nothing'}>"
@@ -133,7 +135,8 @@ class Stream:
         while True:
             self.wait_read()
             try:
-                return _scratch[: self.recv_into(_scratch[:most])]
+                size = self.recv_into(_scratch[:most])
+                return _scratch[:size]
             except BlockingIOError:
                 continue
 
@@ -283,7 +286,8 @@ class Stream:
                 now = self.now()
                 pace.took(now)
                 try:
-                    view = view[self.send(view) :]
+                    taken = self.send(view)
+                    view = view[taken:]
                 except BlockingIOError:
                     continue
         finally:

@@ -92,7 +92,7 @@ def attempt(
         stream.deadline = NEVER
         context.answered = monotonic()
         context.backend_ms = (context.answered - stream.sent_at) * 1000
-    except (OSError, _ClosedEarlyError) as error:
+    except (OSError, UnaskedError, _ClosedEarlyError) as error:
         replay = _replay_after(error, began=bool(came) or getattr(error, "began", False), reused=reused)
         raise BackendError(Reason.BAD_GATEWAY_RESET, str(error), replay) from error
     except DeadlinePassedError as late:

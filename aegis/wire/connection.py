@@ -5,6 +5,7 @@ The handler class of the server. What a request means is the exchange's and the 
 
 import re
 import socket
+from collections.abc import Callable
 from enum import IntEnum
 from random import getrandbits
 from time import monotonic
@@ -85,7 +86,7 @@ class Connection:
         self.peer = peer
         self.exchange: Exchange | None = None  # the request under way
         self.state = State.FRESH
-        self.send_interim = self._send_interim  # made once, not for each request
+        self.send_interim: Callable[[bytes], None] | None = self._send_interim  # made once, not for each request
 
     def __repr__(self) -> str:
         return f"<Connection {self.peer!r} {self.state.name}>"
@@ -111,7 +112,7 @@ class Connection:
         finally:
             server.connections.discard(self)
             self.state = State.CLOSED
-            del self.send_interim  # a reference to itself, which the collector would have to find
+            self.send_interim = None  # a reference to itself, which the collector would have to find
             stream.close()
 
     def stop_keeping(self) -> None:
