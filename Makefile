@@ -14,8 +14,8 @@ PYTEST_SIDE_BY_SIDE := $(BIN)/python -m pytest --dist loadfile --tx '$(JOBS)*pop
 # The tests start Aegis some hundred times: it is compiled once.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install run run-headless demo test test-process stress race under-load fuzz coverage lint format check bench docs build \
-	clean
+.PHONY: install run run-headless demo test test-process test-compiled stress race under-load fuzz coverage lint format check \
+	bench docs compiled wheel build clean
 
 install: $(VENV)/.run
 
@@ -62,8 +62,20 @@ format: $(VENV)/.dev
 
 check: lint test
 
+# build/compiled: the package with its hot path compiled by mypyc (docs/decisions/0008). Needs a C compiler and Python's
+# headers (apt install gcc python3-dev).
+compiled: build/compiled
+
+# A compiled wheel for this Python and machine, in dist/.
+wheel: $(VENV)/.dev
+	AEGIS_COMPILE=1 $(BIN)/python -m build --wheel --no-isolation
+
+# What the tests see of a running Aegis, with the compiled one.
+test-compiled: build/compiled
+	AEGIS_UNDER_TEST=$(CURDIR)/build/compiled $(PYTEST_SIDE_BY_SIDE) -m "not stress and not process" tests/blackbox $(ARGS)
+
 # make bench: short (up to 4 minutes); make bench LONG=1: every row and every peer.
-bench: $(VENV)/.bench
+bench: $(VENV)/.bench build/compiled
 	$(BIN)/python -m scripts.bench $(if $(LONG),--long) $(ARGS)
 
 # Tables and pictures in README and docs/, JSON Schema, man page, completions: whatever is derived from the source.
@@ -92,6 +104,13 @@ $(VENV)/.run: requirements.txt setup.py | $(VENV)/bin/python
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+build/compiled: setup.py pyproject.toml $(shell find aegis -name '*.py') | $(VENV)/.dev
+	@command -v cc >/dev/null || { echo "a C compiler is needed: apt install gcc python3-dev"; exit 1; }
+	rm -rf $@
+	AEGIS_COMPILE=1 $(BIN)/python setup.py --quiet build --build-base build --build-lib $@
+	$(BIN)/python -m compileall -q $@
 	touch $@
 
 $(VENV)/.fuzz: requirements-fuzz.txt $(VENV)/.dev

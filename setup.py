@@ -76,7 +76,8 @@ setup(
             "trustme",
             "ruff",
             "supervisor",
-            "mypy",
+            "mypy>=2.4",
+            "setuptools>=70.1",  # makes wheels by itself
             "types-gevent",
             "types-PyYAML",
             "websockets",

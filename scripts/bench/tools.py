@@ -13,6 +13,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 LUA = HERE / "lua"
+COMPILED = ROOT / "build" / "compiled"
+"""The package with its hot path compiled."""
 
 VERSION_COMMANDS = {
     "nginx": ["nginx", "-v"],

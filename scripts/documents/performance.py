@@ -9,6 +9,7 @@ from scripts.bench.report import DISTURBED
 
 TITLES = {
     "aegis": "Aegis",
+    "aegis_interpreted": "the same, not compiled",
     "go": "Go `ReverseProxy`",
     "go_pooled": "the same with a buffer pool",
     "caddy": "Caddy",

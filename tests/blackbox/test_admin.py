@@ -15,7 +15,7 @@ from gevent.event import Event
 
 from aegis.admin.client import AdminClient, UnreachableError
 from tests.admin.exposed import CONTRACT, OPENMETRICS, parsed, value
-from tests.support.aegis_process import ROOT, AegisProcess, config_for, environment, refuses, run_aegis
+from tests.support.aegis_process import PACKAGE, AegisProcess, config_for, environment, refuses, run_aegis
 from tests.support.poll import eventually
 from tests.support.ports import free_port
 from tests.support.raw_client import AbortedError, RawClient
@@ -262,7 +262,7 @@ def test_health_listen_serves_live_ready_and_metrics_only(start):
 def command(*arguments, **env):
     return subprocess.run(
         [sys.executable, "-m", "aegis", *arguments],
-        cwd=ROOT,
+        cwd=PACKAGE,
         env=environment(env),
         capture_output=True,
         text=True,
@@ -331,7 +331,7 @@ def test_drain_waits_until_the_backend_is_empty_and_resume_brings_it_back(start,
         backend.wait_for("/held")
         drain = subprocess.Popen(
             [sys.executable, "-m", "aegis", "drain", backend.name, "--connect", listen],
-            cwd=ROOT,
+            cwd=PACKAGE,
             env=environment(),
             stdout=subprocess.PIPE,
             text=True,

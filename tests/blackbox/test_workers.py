@@ -16,7 +16,7 @@ import pytest
 import yaml
 from gevent.event import Event
 
-from tests.support.aegis_process import ROOT, AegisProcess, _family, config_for, environment, refuses, run_aegis
+from tests.support.aegis_process import PACKAGE, AegisProcess, _family, config_for, environment, refuses, run_aegis
 from tests.support.load import Load
 from tests.support.poll import eventually
 from tests.support.ports import free_port
@@ -190,7 +190,7 @@ def test_with_its_standard_output_closed_it_serves_and_stops_cleanly(backend, tm
     path = tmp_path / "aegis.yml"
     path.write_text(yaml.safe_dump(config))
     command = f"exec {sys.executable} -m aegis --config {path} --headless >&-"
-    process = subprocess.Popen(["sh", "-c", command], cwd=ROOT, env=environment(), stderr=subprocess.PIPE)
+    process = subprocess.Popen(["sh", "-c", command], cwd=PACKAGE, env=environment(), stderr=subprocess.PIPE)
     try:
         address = (config["server"]["host"], config["server"]["port"])
         eventually(lambda: not refuses(address), "a listener", 20)

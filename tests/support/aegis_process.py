@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.support.scripted_backend import ScriptedBackend
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = Path(os.environ.get("AEGIS_UNDER_TEST", ROOT))
+"""Where the package lies that is run: the checkout, or build/compiled (`make test-compiled`)."""
 
 # Switched off or set so high that the test at hand is the only thing that can refuse a request.
 _OUT_OF_THE_WAY: dict[str, dict[str, Any]] = {
@@ -60,7 +62,7 @@ def run_aegis(*arguments: str, within: float = 20.0) -> subprocess.CompletedProc
     """Run to its end: for usage, configuration errors and one-shot commands."""
     return subprocess.run(
         [sys.executable, "-m", "aegis", *arguments],
-        cwd=ROOT,
+        cwd=PACKAGE,
         env=environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -107,7 +109,7 @@ class AegisProcess:
         self.write_config(self.config)
         self.process = subprocess.Popen(
             self.command(),
-            cwd=ROOT,
+            cwd=PACKAGE,
             pass_fds=self.passed,
             env=self.env,
             stdin=subprocess.DEVNULL,

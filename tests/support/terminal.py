@@ -19,7 +19,7 @@ import gevent
 import pyte
 import yaml
 
-from tests.support.aegis_process import ROOT, environment
+from tests.support.aegis_process import PACKAGE, environment
 from tests.support.poll import eventually
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class TerminalProcess:
         kept = {name: value for name, value in environment().items() if name not in {"NO_COLOR", "COLORTERM"}}
         self.process = subprocess.Popen(
             self.command,
-            cwd=ROOT,
+            cwd=PACKAGE,
             env=kept | self.env,
             stdin=slave,
             stdout=slave,

@@ -1,4 +1,7 @@
-"""Aegis itself: all layers and the access log on, limits far above the load, all else at its default."""
+"""Aegis itself: all layers and the access log on, limits far above the load, all else at its default.
+
+Twice: as `make compiled` made it, and interpreted, as it runs from a checkout.
+"""
 
 import json
 import sys
@@ -6,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from scripts.bench import tools
 from scripts.bench.children import LOOPBACK
 from scripts.bench.peers.base import Contestant, Launch, Site
 
@@ -29,8 +33,9 @@ def configuration(site: Site, port: int, workdir: Path) -> dict[str, dict[str, A
     return config
 
 
-class Aegis(Contestant):
-    name = "aegis"
+class Interpreted(Contestant):
+    name = "aegis_interpreted"
+    environment = BYTECODE
 
     def obstacle(self) -> str | None:
         return None if find_spec("aegis.__main__") else "aegis.__main__ not found"
@@ -38,4 +43,14 @@ class Aegis(Contestant):
     def launch(self, site: Site, port: int, workdir: Path) -> Launch:
         path = workdir / "aegis.yml"
         path.write_text(json.dumps(configuration(site, port, workdir), indent=1))  # JSON is YAML
-        return Launch([sys.executable, "-m", "aegis", "--config", str(path), "--headless"], BYTECODE)
+        # -P: what the environment says, not the package in the working directory.
+        command = [sys.executable, "-P", "-m", "aegis", "--config", str(path), "--headless"]
+        return Launch(command, self.environment)
+
+
+class Aegis(Interpreted):
+    name = "aegis"
+    environment = BYTECODE | {"PYTHONPATH": str(tools.COMPILED)}
+
+    def obstacle(self) -> str | None:
+        return None if tools.COMPILED.is_dir() else f"{tools.COMPILED} not found: make compiled"
