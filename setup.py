@@ -8,20 +8,22 @@ from setuptools import Extension, find_packages, setup
 HERE = Path(__file__).parent
 VERSION = (HERE / "aegis" / "version.py").read_text().split('"')[-2]
 
-COMPILED = """
-    context reasons
-    http1/block http1/chunked http1/framing http1/head_buffer http1/llhttp http1/memo http1/request_head http1/request_line
-    http1/response_head http1/write
-    net/deadlines net/outbox net/pace net/stream net/tls
-    wire/connection wire/exchange wire/request_body
-    security/forwarding security/headers security/validation
-    ratelimit/bucket ratelimit/layer ratelimit/limiter
-    proxy/app proxy/attempt proxy/body proxy/retry proxy/upload
-    pool/backend pool/balancer pool/breaker pool/least_connections pool/peak_ewma
-    metrics/counters metrics/window
-    logs/access logs/access_line
-""".split()
-"""Modules that run for every request. Subclasses of gevent's and urllib3's classes have to stay the interpreter's."""
+COMPILED = {
+    ".": ["context", "reasons"],
+    "http1": [
+        "block", "chunked", "framing", "head_buffer", "llhttp", "memo", "request_head", "request_line", "response_head",
+        "write",
+    ],
+    "net": ["deadlines", "outbox", "pace", "stream", "tls"],
+    "wire": ["connection", "exchange", "request_body"],
+    "security": ["forwarding", "headers", "validation"],
+    "ratelimit": ["bucket", "layer", "limiter"],
+    "proxy": ["app", "attempt", "body", "retry", "upload"],
+    "pool": ["backend", "balancer", "breaker", "least_connections", "peak_ewma"],
+    "metrics": ["counters", "window"],
+    "logs": ["access", "access_line"],
+}  # fmt: skip
+"""Room → its modules that run for every request. Subclasses of gevent's and urllib3's classes have to stay the interpreter's."""
 
 
 def extensions() -> list[Extension]:
@@ -30,8 +32,8 @@ def extensions() -> list[Extension]:
         return []
     from mypyc.build import mypycify
 
-    paths = [f"aegis/{name}.py" for name in COMPILED]
-    return mypycify(paths, opt_level="3", debug_level="0", group_name="aegis")
+    paths = [HERE / "aegis" / room / f"{name}.py" for room, names in COMPILED.items() for name in names]
+    return mypycify([str(path.relative_to(HERE)) for path in paths], opt_level="3", debug_level="0", group_name="aegis")
 
 
 setup(

@@ -95,7 +95,8 @@ class LatencyWindow:
         """The last `count` samples in milliseconds, or as many as there are, the oldest first."""
         samples = self._oldest_first()
         unused = bisect_right(samples[1::2], UNUSED[1])
-        return samples[2 * max(unused, self._end // 2 - count) :: 2].tolist()
+        first = max(unused, self._end // 2 - count)
+        return samples[2 * first :: 2].tolist()
 
     def absorb(self, samples: list[float], total: int, histogram: Histogram, now: float) -> None:
         """Take over what another window recorded: its last samples, how many there were in all, and their histogram."""
@@ -157,7 +158,9 @@ def pooled_rank(windows: Sequence[Sequence[float]], percent: int) -> float:
             high, upto = middle, count
         else:
             low, below = middle, count
-    left = sorted(
-        value for window in windows for value in window[bisect_right(window, low) : bisect_right(window, high)]
-    )
+    left: list[float] = []
+    for window in windows:
+        first, end = bisect_right(window, low), bisect_right(window, high)
+        left += window[first:end]
+    left.sort()
     return left[rank - below - 1]

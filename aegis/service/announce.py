@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aegis.config.schema import Config
 from aegis.service.parts import Parts
-from aegis.version import __version__
+from aegis.version import __version__, is_compiled
 
 if TYPE_CHECKING:
     from aegis.service.source import Source
@@ -22,6 +22,7 @@ def announce(parts: Parts, source: "Source", max_connections: int, workers: int 
         "Aegis started",
         extra={
             "version": __version__,
+            "compiled": is_compiled(),
             "listen": parts.observer.board.latest().listen,
             "workers": workers,
             "backends": [

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.support.aegis_process import AegisProcess, config_for
+from tests.support.aegis_process import PACKAGE, ROOT, AegisProcess, config_for
 from tests.support.poll import eventually
 from tests.support.raw_client import RawClient
 from tests.support.scripted_backend import ScriptedBackend
@@ -34,6 +34,7 @@ def test_one_line_at_start_says_all_of_it(backend, tmp_path):
     (line,) = [record for record in aegis.log if record["message"] == "Aegis started"]
     host, port = aegis.address
     assert re.fullmatch(r"\d+\.\d+\.\d+", line["version"])
+    assert line["compiled"] is (PACKAGE != ROOT)  # make test-compiled runs what it says
     assert (line["level"], line["listen"], line["workers"], line["admin"]) == ("INFO", f"{host}:{port}", 1, listen)
     assert line["backends"] == [f"app-1 weight=3 at {backend.name}"]
     assert line["config"].endswith("aegis.yml")
