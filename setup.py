@@ -23,7 +23,7 @@ COMPILED = {
     "metrics": ["counters", "window"],
     "logs": ["access", "access_line"],
 }  # fmt: skip
-"""Room → its modules that run for every request. Subclasses of gevent's and urllib3's classes have to stay the interpreter's."""
+"""Room → its modules that run for every request. Subclasses of foreign classes, gevent's or urllib3's, cannot be."""
 
 
 def extensions() -> list[Extension]:
