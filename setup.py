@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import Extension, find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = (HERE / "aegis" / "version.py").read_text().split('"')[-2]
+VERSION = (HERE / "aegis" / "version.py").read_text().split('__version__ = "')[1].split('"')[0]
 
 COMPILED = {
     ".": ["context", "reasons"],
