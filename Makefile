@@ -108,8 +108,9 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 
 build/compiled: setup.py pyproject.toml $(shell find aegis -name '*.py') | $(VENV)/.dev
 	@command -v cc >/dev/null || { echo "a C compiler is needed: apt install gcc python3-dev"; exit 1; }
-	rm -rf $@
-	AEGIS_COMPILE=1 $(BIN)/python setup.py --quiet build --build-base build --build-lib $@
+	rm -rf $@ $@.part
+	AEGIS_COMPILE=1 $(BIN)/python setup.py --quiet build --build-base build --build-lib $@.part
+	mv $@.part $@
 	$(BIN)/python -m compileall -q $@
 	touch $@
 

@@ -90,7 +90,6 @@ setup(
     classifiers=[
         "Environment :: Console",
         "Intended Audience :: System Administrators",
-        "License :: OSI Approved :: MIT License",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
         "Topic :: Internet :: Proxy Servers",
