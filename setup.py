@@ -20,6 +20,7 @@ COMPILED = {
     "ratelimit": ["bucket", "layer", "limiter"],
     "proxy": ["app", "attempt", "body", "retry", "upload"],
     "pool": ["backend", "balancer", "breaker", "least_connections", "peak_ewma"],
+    "process": ["breaker"],
     "metrics": ["counters", "window"],
     "logs": ["access", "access_line"],
 }  # fmt: skip

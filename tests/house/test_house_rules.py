@@ -38,6 +38,19 @@ def compiled():
     return [".".join(filter(None, each)) for each in parts]
 
 
+@pytest.mark.parametrize("module", sorted(sources().keys() - set(compiled())))
+def test_no_interpreted_class_derives_from_a_compiled_one(module):
+    nodes = list(ast.walk(parsed(module)))
+    foreign = {
+        alias.asname or alias.name
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and node.module in compiled()
+        for alias in node.names
+    }
+    bases = {ast.unparse(base) for node in nodes if isinstance(node, ast.ClassDef) for base in node.bases}
+    assert not bases & foreign  # TypeError when it is imported
+
+
 @pytest.mark.parametrize("module", compiled())
 def test_no_slice_of_a_compiled_module_has_a_call_in_its_bounds(module):
     # mypyc evaluates the bounds twice where what is sliced is no built-in sequence: bytes were sent twice.
