@@ -8,7 +8,8 @@ from time import monotonic, time
 from typing import Final
 
 from aegis.context import KEY, Environ, RequestContext, StartResponse, WsgiApp
-from aegis.logs.access_line import AccessLine, access_line, as_json, as_text
+from aegis.logs.access_line import access_line, as_json, as_text
+from aegis.logs.lines import AccessLine
 from aegis.reasons import ClientGoneError, DeadlinePassedError, Reason
 
 log = logging.getLogger(__name__)

@@ -5,30 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from aegis.context import RequestContext
-from aegis.logs.lines import LONGEST_TEXT, cut, json_line, json_lines, text_line, timestamp
-
-
-class AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
-    """One request as it is logged. No query, no field values, no full address."""
-
-    time: str
-    level: str
-    message: str
-    request_id: str
-    client: str
-    method: str
-    host: str
-    path: str
-    protocol: str
-    status: int
-    reason: str
-    bytes_in: int
-    bytes_out: int
-    duration_ms: float
-    backend: str | None
-    backend_ms: float | None
-    retries: int
-    detail: str = ""
+from aegis.logs.lines import LONGEST_TEXT, AccessLine, cut, json_line, json_lines, text_line, timestamp
 
 
 def access_line(context: RequestContext, wall: float) -> AccessLine:

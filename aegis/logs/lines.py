@@ -17,6 +17,29 @@ json_lines = _encoder.encode_lines
 """Each entry as one JSON object and a LF. Raises UnicodeEncodeError where one holds a surrogate."""
 
 
+class AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
+    """One request as it is logged. No query, no field values, no full address."""
+
+    time: str
+    level: str
+    message: str
+    request_id: str
+    client: str
+    method: str
+    host: str
+    path: str
+    protocol: str
+    status: int
+    reason: str
+    bytes_in: int
+    bytes_out: int
+    duration_ms: float
+    backend: str | None
+    backend_ms: float | None
+    retries: int
+    detail: str = ""
+
+
 _last_millisecond = 0
 _last_text = ""
 

@@ -1,10 +1,21 @@
-"""How long things took, as Prometheus wants it: cumulative over all time, in fixed buckets."""
+"""How long things took: cumulative over all time in fixed buckets, as Prometheus wants it, and as percentiles."""
 
 from itertools import accumulate
 from typing import Final
 
+from msgspec import Struct
+
 BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Upper ends of the buckets in seconds, each inclusive; one bucket more takes the rest."""
+
+
+class Percentiles(Struct, frozen=True):
+    """What a window holds at one moment. None without samples."""
+
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    samples: int
 
 
 class Histogram:

@@ -9,25 +9,14 @@ from collections.abc import Sequence
 from math import inf
 from typing import Final
 
-from msgspec import Struct
-
 from aegis.config.schema import Metrics
-from aegis.metrics.histogram import BOUNDS, Histogram
+from aegis.metrics.histogram import BOUNDS, Histogram, Percentiles
 
 UNUSED: Final = (0.0, -inf)
 """A place in the ring that no sample has taken yet: its stamp is older than any horizon."""
 
 FEW: Final = 1000
 """Values that are sorted rather than counted."""
-
-
-class Percentiles(Struct, frozen=True):
-    """What a window holds at one moment. None without samples."""
-
-    p50_ms: float | None
-    p95_ms: float | None
-    p99_ms: float | None
-    samples: int
 
 
 class LatencyWindow:

@@ -45,7 +45,7 @@ class LeastConnections:
         while heap:
             entry = heap[0]
             place = entry[2]
-            if entry is not entries[place]:
+            if entry != entries[place]:
                 heappop(heap)
                 continue
             state = self._eligible[place]

@@ -15,8 +15,8 @@ from aegis.config.schema import Config
 from aegis.events import Events, Kind
 from aegis.logs.writer import LogWriter
 from aegis.metrics.counters import Counters
+from aegis.metrics.histogram import Percentiles
 from aegis.metrics.snapshot import Board, Snapshot
-from aegis.metrics.window import Percentiles
 from aegis.pool.backend import BackendState
 from aegis.pool.backends import Backends
 from aegis.ratelimit.limiter import Limiter

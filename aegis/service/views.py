@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from aegis.config.schema import Config
+from aegis.metrics.histogram import Percentiles
 from aegis.metrics.snapshot import BackendView, ConnectionsView, LimiterView
-from aegis.metrics.window import Percentiles
 from aegis.pool.backend import BackendState
 from aegis.pool.backends import Backends
 from aegis.pool.breaker import State

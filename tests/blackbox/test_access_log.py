@@ -29,6 +29,10 @@ def test_access_line_has_every_field(line):
     assert line["level"].upper() == "INFO"
 
 
+def test_access_line_of_a_plain_request_has_no_detail(line):
+    assert "detail" not in line
+
+
 def test_access_line_tells_the_request(line):
     assert (line["method"], line["path"], line["protocol"]) == ("POST", "/path/a%20b", "HTTP/1.1")
     assert line["host"] in {"example.test:8443", "example.test"}

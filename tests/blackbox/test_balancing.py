@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from aegis.pool.policies import POLICIES
 from tests.support.aegis_process import AegisProcess, config_for
 from tests.support.raw_client import RawClient
 from tests.support.scripted_backend import ScriptedBackend
@@ -55,3 +56,16 @@ def test_backend_of_weight_0_is_drained(pool):
 
 def test_ratio_holds_over_clients_that_come_and_go(pool):
     assert Counter(pick for _ in range(16) for pick in picks(pool, 1)) == {0: 4, 1: 4, 2: 8}
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_every_policy_finds_a_backend_for_every_request(policy):
+    with (
+        ScriptedBackend() as a,
+        ScriptedBackend() as b,
+        AegisProcess(config_for([a, b], balancing={"policy": policy})) as aegis,
+        RawClient(aegis.address) as client,
+    ):
+        assert [client.get("/").status for _ in range(32)] == [200] * 32
+        assert a.requests
+        assert b.requests

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from aegis.config.duration import Duration
 from aegis.config.schema import Metrics
-from aegis.metrics.window import FEW, LatencyWindow, Percentiles, nearest_rank, pooled_rank
+from aegis.metrics.histogram import Percentiles
+from aegis.metrics.window import FEW, LatencyWindow, nearest_rank, pooled_rank
 
 LATENCIES = st.floats(min_value=0, max_value=3_600_000)
 
