@@ -20,7 +20,7 @@ http {{
     {temporary}
     upstream backend {{
         {servers}
-        keepalive 256;
+        keepalive 1024;
         keepalive_requests 1000000000;
     }}
     server {{

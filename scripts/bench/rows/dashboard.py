@@ -32,14 +32,15 @@ class WithStdio(Aegis):
         port = unused_port()
         workdir = children.workdir / f"aegis-{port}"
         workdir.mkdir()
-        command = list(self.launch(site, port, workdir).command)
+        launch = self.launch(site, port, workdir)
+        command = list(launch.command)
         if os.isatty(self.stdin):
             command.remove("--headless")
         child = children.start(
             self.name,
             command,
             core=cores()[0],
-            environment={"TERM": "xterm-256color"},
+            environment={**launch.environment, "TERM": "xterm-256color"},
             stdin=self.stdin,
             stdout=self.stdout,
         )
