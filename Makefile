@@ -14,8 +14,8 @@ PYTEST_SIDE_BY_SIDE := $(BIN)/python -m pytest --dist loadfile --tx '$(JOBS)*pop
 # The tests start Aegis some hundred times: it is compiled once.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install run run-headless demo test test-process test-compiled stress race under-load fuzz coverage lint format check \
-	bench docs compiled wheel build clean
+.PHONY: install run run-headless demo test test-process test-compiled differential stress race under-load fuzz coverage \
+	lint format check bench docs compiled wheel build clean
 
 install: $(VENV)/.run
 
@@ -73,6 +73,12 @@ wheel: $(VENV)/.dev
 # What the tests see of a running Aegis, with the compiled one.
 test-compiled: build/compiled
 	AEGIS_UNDER_TEST=$(CURDIR)/build/compiled $(PYTEST_SIDE_BY_SIDE) -m "not stress and not process" tests/blackbox $(ARGS)
+
+# make differential SEED=7 ROUNDS=2000: the same inputs and calls through both, interpreted and compiled.
+differential: SEED ?= 1
+differential: ROUNDS ?= 300
+differential: build/compiled
+	$(BIN)/python -m scripts.differential --seed $(SEED) --rounds $(ROUNDS) $(ARGS)
 
 # make bench: short (up to 4 minutes); make bench LONG=1: every row and every peer.
 bench: $(VENV)/.bench build/compiled
