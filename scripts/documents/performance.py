@@ -9,9 +9,9 @@ from scripts.bench.report import DISTURBED
 
 TITLES = {
     "aegis": "Aegis",
-    "aegis_interpreted": "the same, not compiled",
+    "aegis_interpreted": "Aegis, not compiled",
     "go": "Go `ReverseProxy`",
-    "go_pooled": "the same with a buffer pool",
+    "go_pooled": "Go with a buffer pool",
     "caddy": "Caddy",
     "haproxy": "HAProxy",
     "nginx": "nginx",
