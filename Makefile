@@ -15,7 +15,7 @@ PYTEST_SIDE_BY_SIDE := $(BIN)/python -m pytest --dist loadfile --tx '$(JOBS)*pop
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install run run-headless demo test test-process test-compiled differential stress race under-load fuzz coverage \
-	lint format check bench docs compiled wheel build clean
+	lint format check bench docs compiled compiler wheel build clean
 
 install: $(VENV)/.run
 
@@ -66,13 +66,20 @@ check: lint test
 # headers (apt install gcc python3-dev).
 compiled: build/compiled
 
+compiler: $(VENV)/bin/python
+	@command -v cc >/dev/null && $(BIN)/python -c 'import sys, sysconfig; from pathlib import Path; \
+		sys.exit(not Path(sysconfig.get_path("include"), "Python.h").exists())' \
+		|| { echo "a C compiler and Python's headers are needed: apt install gcc python3-dev"; exit 1; }
+
 # A compiled wheel for this Python and machine, in dist/.
-wheel: $(VENV)/.dev
+wheel: compiler $(VENV)/.dev
+	rm -rf build/lib*
 	AEGIS_COMPILE=1 $(BIN)/python -m build --wheel --no-isolation
 
-# What the tests see of a running Aegis, with the compiled one.
+# What the tests see of a running Aegis, with the compiled one: the process tests too.
 test-compiled: build/compiled
-	AEGIS_UNDER_TEST=$(CURDIR)/build/compiled $(PYTEST_SIDE_BY_SIDE) -m "not stress and not process" tests/blackbox $(ARGS)
+	AEGIS_UNDER_TEST=$(CURDIR)/build/compiled $(PYTEST_SIDE_BY_SIDE) -m "not stress" tests/blackbox tests/tui tests/scripts \
+		$(ARGS)
 
 # make differential SEED=7 ROUNDS=2000: the same inputs and calls through both, interpreted and compiled.
 differential: SEED ?= 1
@@ -99,7 +106,7 @@ clean:
 # A stamp per set of packages; each is remade when its list changes.
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed: apt install python3-venv"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.run: requirements.txt setup.py | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
@@ -112,8 +119,9 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
-build/compiled: setup.py pyproject.toml $(shell find aegis -name '*.py') | $(VENV)/.dev
-	@command -v cc >/dev/null || { echo "a C compiler is needed: apt install gcc python3-dev"; exit 1; }
+# A directory changes when a file in it is deleted.
+build/compiled: setup.py pyproject.toml $(shell find aegis -name '*.py' -o -type d -not -name __pycache__) \
+		| compiler $(VENV)/.dev
 	rm -rf $@ $@.part
 	AEGIS_COMPILE=1 $(BIN)/python setup.py --quiet build --build-base build --build-lib $@.part
 	mv $@.part $@
