@@ -8,13 +8,11 @@ import os
 import select
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import gevent
+from gevent.event import AsyncResult
 from gevent.threadpool import ThreadPool
-
-if TYPE_CHECKING:
-    from gevent.event import AsyncResult
 
 T = TypeVar("T")
 
@@ -28,37 +26,39 @@ class SingleThread:
 
     def __init__(self) -> None:
         self._pool = ThreadPool(1)
-        self._result: AsyncResult[Any] | None = None  # of the last call
+        self._end: AsyncResult[None] | None = None  # of the last call: set once `then` has run
 
     def __repr__(self) -> str:
         return f"<SingleThread {'busy' if self.busy else 'idle'}>"
 
     @property
     def busy(self) -> bool:
-        """A call is under way, even when the greenlet that started it is gone."""
-        return self._result is not None and not self._result.ready()
+        """A call is under way, or `then` not yet told of it, even when the greenlet that started it is gone."""
+        return self._end is not None and not self._end.ready()
 
     def start(self, call: Callable[[], T], then: Callable[[T], None]) -> None:
         """Begin a call; does not wait. Raises RuntimeError while another one is under way.
 
-        then: told in the loop what the call returned, before whoever waits for it goes on. What the call raises comes
-        out of `wait`, and is printed by the loop in any case, as nobody may be waiting.
+        then: told in the loop what the call returned, before whoever waits for it goes on and while this is still
+        busy. What the call raises comes out of a `wait` that begins before its end, and is printed by the loop in any
+        case, as nobody may be waiting.
         """
         if self.busy:
             raise RuntimeError("a call is under way")
-        self._result = self._pool.spawn(call)
-        self._result.rawlink(partial(_pass_on, then))
+        result, self._end = self._pool.spawn(call), AsyncResult()
+        result.rawlink(partial(_pass_on, then, self._end))
 
     def wait(self) -> None:
-        """Until the call that is under way, if any, has ended. Raises what it raised."""
-        if self._result is not None and self.busy:
+        """Until the call that is under way, if any, has ended and `then` has run. Raises what the call raised."""
+        if self._end is not None and self.busy:
             with contextlib.suppress(LeftBehindError):
-                self._result.get()
+                self._end.get()
 
     def settle(self, patience: float | None, begin_next: Callable[[], bool] = lambda: False) -> bool:
         """Wait until no call is under way and none is left to begin. False when that takes longer than `patience` s.
 
-        begin_next: starts a call, if there is something to do, and says whether it did. Raises what a call raised.
+        begin_next: starts a call, if there is something to do, and says whether it did. Raises what a call raised
+        that this waited for; one that failed before is not raised again.
         """
         with gevent.Timeout(patience, False):  # type: ignore[arg-type]  # its stubs know no False
             while self.busy or begin_next():
@@ -73,8 +73,8 @@ class SingleThread:
         here: `then` is not told of it, and whoever waits for it goes on.
         """
         self._pool = ThreadPool(1)
-        if self._result is not None and self.busy:
-            self._result.set_exception(LeftBehindError())
+        if self._end is not None and self.busy:
+            self._end.set_exception(LeftBehindError())
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -89,6 +89,14 @@ def write_all(descriptor: int, data: bytes) -> None:
             poll.poll()
 
 
-def _pass_on(then: Callable[[Any], None], result: "AsyncResult[Any]") -> None:
-    if result.successful():
+def _pass_on(then: Callable[[Any], None], end: "AsyncResult[None]", result: "AsyncResult[Any]") -> None:
+    if end.ready():
+        return  # left behind by a fork, just as it ended
+    error = result.exception
+    if error is not None:
+        end.set_exception(error)
+        return
+    try:
         then(result.get())
+    finally:
+        end.set(None)

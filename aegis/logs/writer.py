@@ -44,7 +44,9 @@ class LogWriter:
         return f"<LogWriter fd={self._descriptor} {self._waiting} waiting {self.dropped} dropped>"
 
     def put(self, lines: bytes, count: int = 1) -> None:
-        """Queue lines, each with its LF; dropped and counted when too many wait."""
+        """Queue lines, each with its LF; dropped and counted when too many wait, let go while withheld."""
+        if self._withholding:
+            return
         if self._waiting + count > QUEUED:
             self.dropped += count
         else:
@@ -63,7 +65,7 @@ class LogWriter:
         self.before_flush()
         self._waiting = 0
         batch, self._lines = b"".join(self._lines), []
-        if not batch or self._withholding:
+        if not batch:
             return False
         self._close_retired()
         self._thread.start(partial(_write, self._descriptor, batch), self._written)
@@ -73,13 +75,18 @@ class LogWriter:
         self.dropped += lost
 
     def withhold(self) -> None:
-        """Let lines go from now on; what is queued is still written. For a terminal that shows something else."""
-        self._thread.settle(None, self._begin)
-        self._withholding = True
+        """Let lines go from now on; waits until what is queued is written. For a terminal that shows something else."""
+        self.before_flush()
+        self._withholding = True  # first, or there would be no end while lines keep coming
+        try:
+            self._thread.settle(None, lambda: self._withholding and self._begin())
+        except BaseException:  # as when the greenlet is killed: nobody would release it
+            self._withholding = False
+            raise
 
     def release(self) -> None:
         """Write lines again, from the next one on."""
-        self.flush()
+        self.before_flush()
         self._withholding = False
 
     def reopen(self, path: str) -> None:

@@ -285,3 +285,32 @@ def test_a_batch_whose_greenlet_was_killed_is_still_waited_for(pipe, thread):
     assert len(available(reader)) == ATOMIC
     waiting.get(timeout=5)
     assert available(reader) == b"the last words\n"
+
+
+def test_withholding_has_an_end_while_lines_keep_coming_and_writes_what_was_queued(pipe, thread):
+    reader, end = pipe()
+    writer = LogWriter(end, thread)
+    writer.before_flush = lambda: writer.put(b"one more\n")
+    writer.put(b"queued\n")
+    withholding = gevent.spawn(writer.withhold)
+    assert read_until(reader, withholding) == b"queued\none more\n"
+    writer.put(b"let go\n")
+    writer.flush()
+    writer.release()
+    writer.before_flush = lambda: None
+    writer.put(b"again\n")
+    assert read_until(reader, flushed(writer)) == b"again\n"
+    assert writer.dropped == 0
+
+
+def test_withholding_that_is_given_up_lets_lines_be_written(pipe, thread):
+    reader, end = pipe(size=ATOMIC)
+    os.write(end, b"x" * ATOMIC)  # full: the thread is stuck with what comes now
+    writer = LogWriter(end, thread)
+    writer.put(b"queued\n")
+    withholding = gevent.spawn(writer.withhold)
+    gevent.sleep(0)
+    withholding.kill()
+    writer.put(b"the last words\n")
+    assert len(available(reader)) == ATOMIC
+    assert read_until(reader, gevent.spawn(writer.settle, 5)) == b"queued\nthe last words\n"

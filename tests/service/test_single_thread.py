@@ -132,6 +132,36 @@ def test_settling_raises_what_a_call_raises(thread, told, dying_greenlets):
     dying_greenlets.clear()
 
 
+def test_it_is_busy_in_every_turn_of_the_loop_until_what_the_call_returned_is_told(thread, told):
+    thread.start(lambda: 7, told.append)
+    while thread.busy:  # as whoever polls it, turn by turn
+        assert not told
+        gevent.sleep(0)
+    assert told == [7]
+    assert thread.settle(0)
+
+
+def test_a_call_that_failed_leaves_it_idle_and_is_not_raised_by_who_comes_later(thread, told, dying_greenlets):
+    thread.start(fail, told.append)
+    eventually(lambda: not thread.busy, "the end of the call")
+    assert thread.settle(5)
+    assert "of the call" in dying_greenlets.pop()
+    assert not told
+
+
+def test_a_then_that_fails_is_printed_and_leaves_it_idle(thread, told, dying_greenlets):
+    def refuse(number):
+        raise ValueError("of then")
+
+    thread.start(int, refuse)
+    thread.wait()
+    assert not thread.busy
+    assert "of then" in dying_greenlets.pop()
+    thread.start(int, told.append)
+    thread.wait()
+    assert told == [0]
+
+
 def test_a_child_goes_on_with_a_thread_of_its_own(thread, told):
     thread.start(int, told.append)
     thread.wait()  # the thread lives now, and the fork does not take it along
