@@ -58,7 +58,7 @@ class Several:
         headless: bool,
         environ: MutableMapping[str, str] = os.environ,
     ) -> None:
-        """Raises OSError or AdminListenError when an address cannot be had; nothing is open then."""
+        """Raises OSError or AdminListenError when the log file or an address cannot be had; no socket is open then."""
         self.config, self.source = config, source
         self._environ = environ
         self._headless = headless
@@ -66,6 +66,9 @@ class Several:
         self._handed = handover.received(environ)
         self._count = limits.count_of(config)
         self._modes = modes.current()
+        # Each process opens its own. This one says whether it can be opened, and is kept until all have theirs: the
+        # reader of a FIFO would take a close for the end.
+        self._log = open_log(config.logging.file) if config.logging.file else -1
         self._listeners = self._obtain()
         limits.raise_descriptor_limit()
         by_client = config.server.steering == "client" and self._steer({})
@@ -115,11 +118,13 @@ class Several:
             if number != index % len(self._listeners):
                 listener.close()  # this process's copy alone
         self._close_sockets()
+        self._close_log()
         listener = list(self._listeners.values())[index % len(self._listeners)]
         return Worker(self.common, index, listener).run()
 
     def _control(self) -> int:
         self._close()
+        self._close_log()
         if self._started and wanted(self.config, headless=self._headless):
             modes.give_back(self._modes)  # the one before was killed, perhaps with its dashboard up
         return ControlProcess(self.common, headless=self._headless, first=not self._started, more=self.more).run()
@@ -127,6 +132,11 @@ class Several:
     def _close_sockets(self) -> None:
         for sock in self.common.sockets.values():
             sock.close()
+
+    def _close_log(self) -> None:
+        if self._log >= 0:
+            handover.close(self._log)
+            self._log = -1
 
     # listeners
 
@@ -163,6 +173,7 @@ class Several:
 
     def _ready(self) -> None:
         self._started = True
+        self._close_log()
         self._spokesman.ready()
 
     def _say(self, level: str, words: str) -> None:

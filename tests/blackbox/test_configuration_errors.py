@@ -178,10 +178,16 @@ def test_check_refuses_what_a_start_refuses_in_the_same_words(tmp_path, backend)
     assert result.stderr == refused_start(path, address, backend)
 
 
-def test_a_log_file_that_cannot_be_opened_is_named_and_nothing_listens(tmp_path, backend):
-    path, address = write(tmp_path, backend, ("development:", "logging: {file: /nonexistent/aegis.log}\ndevelopment:"))
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_log_file_that_cannot_be_opened_is_named_in_one_line_and_nothing_listens(tmp_path, backend, workers):
+    changes = (
+        ("server:\n", f"server:\n  workers: {workers}\n"),
+        ("development:", "logging: {file: /nonexistent/aegis.log}\ndevelopment:"),
+    )
+    path, address = write(tmp_path, backend, *changes)
     result = run_aegis("--config", str(path), "--headless")
     assert result.returncode == 1
-    assert "logging.file" in result.stderr
-    assert "/nonexistent/aegis.log" in result.stderr
+    assert result.stderr == (
+        "aegis: cannot start with this logging.file: [Errno 2] No such file or directory: '/nonexistent/aegis.log'\n"
+    )
     assert refuses(address)

@@ -233,6 +233,18 @@ def test_the_parent_keeps_no_descriptor_of_what_it_says_of_a_death(backend):
         assert aegis.stop() == 0
 
 
+def test_nobody_but_who_writes_it_has_the_log_file_open(backend, tmp_path):
+    file = tmp_path / "aegis.log"
+    with AegisProcess(config_for([backend], server={"workers": 2}, logging={"file": str(file)})) as aegis:
+
+        def opened(pid):
+            return sum(os.path.realpath(each) == str(file) for each in Path(f"/proc/{pid}/fd").iterdir())
+
+        eventually(lambda: "Aegis started" in file.read_text(), "the start", 10)
+        eventually(lambda: sorted(map(opened, _family(aegis.process.pid))) == [0, 1, 1, 1], "the parent's close")
+        assert aegis.stop() == 0
+
+
 def _deaths(aegis):
     return sum("ended with -9" in words for words in aegis.messages())
 
