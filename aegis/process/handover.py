@@ -151,11 +151,13 @@ class Check:
         ]
         start = monkey.get_original("os", "posix_spawn")
         try:
-            self.pid = int(start(command[0], command, os.environ, file_actions=actions))
+            # Signals that we hold are not to be held there: it could not be told to stop.
+            self.pid = int(start(command[0], command, os.environ, file_actions=actions, setsigmask=()))
         except OSError:
             close(self._said)
             raise
         self._deadline = monotonic() + CHECK_PATIENCE
+        self._late = False  # it was killed for that
 
     def __repr__(self) -> str:
         return f"<Check {self.pid}>"
@@ -167,6 +169,7 @@ class Check:
     def kill_if_late(self) -> None:
         """End it if it has had its time."""
         if monotonic() >= self._deadline:
+            self._late = True
             self.kill()
 
     def wait(self) -> int:
@@ -179,12 +182,17 @@ class Check:
             gevent.sleep(LOOK)
 
     def objection(self, code: int) -> str:
-        """What it said on stderr, or else what its exit code means; "" when that is 0. To be asked once."""
+        """That it took too long, or what it said on stderr, or what its exit code means; "" when that is 0.
+
+        To be asked once.
+        """
         said = os.pread(self._said, MOST_SAID, 0).decode(errors="replace").strip()
         close(self._said)
         if not code:
             return ""
-        return said or ("the check took too long" if code == -signal.SIGKILL else f"the check ended with {code}")
+        if self._late and code == -signal.SIGKILL:
+            return "the check took too long"
+        return said or f"the check ended with {code}"
 
 
 def command() -> list[str]:

@@ -20,7 +20,7 @@ from aegis.service.build import wire_settings
 from aegis.service.drain import Patience, drain
 from aegis.service.parts import Parts
 from aegis.service.reload import Reloader, reopen_files
-from aegis.service.restart import check_new_image
+from aegis.service.restart import begin_check
 from aegis.service.screen import Screen, wanted
 from aegis.service.source import Source
 from aegis.service.verbs import Verbs
@@ -99,6 +99,7 @@ class Service:
         self._superseded = False  # this is the old image, and a child of the new one
         self._told_to_stop = False
         self._restarting = False
+        self._check: handover.Check | None = None  # of the new image, while it runs
         logging_section = parts.config.logging
         configure(parts.writer.put, logging_section.level, text=logging_section.format == "text")
 
@@ -125,6 +126,8 @@ class Service:
         parts.notifier.ready(parts.status())
         self._wait_for_stop()
         self._fire(Event.STOP_ASKED)
+        if self._check is not None:
+            self._check.kill()  # whoever waits for it goes on, and finds the stop
         log.info("stopping", extra={"pid": os.getpid(), "in_flight": self.server.busy()})
         section = self.reloader.running.server
         if self._superseded:
@@ -190,13 +193,23 @@ class Service:
     def _restart(self) -> None:
         parts, events = self.parts, self.parts.events
         parts.notifier.reloading()
-        held = (self._listener.name, *self.admin.names)
-        words = check_new_image(self.source, 1, held) or self._hand_over()
+        words = self._check_new_image() or self._hand_over()
         if words and not self._stop.is_set():  # a stop that was asked for meanwhile goes on
             events.emit(
                 Kind.LIFECYCLE, "the new image cannot take over, this one goes on", level=logging.ERROR, error=words
             )
             parts.notifier.ready(parts.status())
+
+    def _check_new_image(self) -> str:
+        """What is wrong with it, "" when all is right. Blocks the calling greenlet only."""
+        check = begin_check(self.source, 1, (self._listener.name, *self.admin.names))
+        if isinstance(check, str):
+            return check
+        self._check = check
+        try:
+            return check.objection(check.wait())
+        finally:
+            self._check = None  # it is waited for: its PID may be another's
 
     def _hand_over(self) -> str:
         """Returns in the old image, when it has been told to drain; else why it is still the only one."""

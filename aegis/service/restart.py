@@ -37,12 +37,6 @@ def begin_check(source: Source, workers: int, held: Collection[str]) -> Check | 
         return str(error)
 
 
-def check_new_image(source: Source, workers: int, held: Collection[str]) -> str:
-    """The same to its end, which only the calling greenlet waits for; returns what is wrong, "" when all is right."""
-    check = begin_check(source, workers, held)
-    return check if isinstance(check, str) else check.objection(check.wait())
-
-
 def _objections(source: Source, workers: int, held: Collection[str]) -> str:
     """Why a new image could not listen as its configuration wants it to; "" when it can."""
     if not source.file:

@@ -15,6 +15,7 @@ from tests.support.aegis_process import AegisProcess, _family, config_for, refus
 from tests.support.load import Load
 from tests.support.poll import eventually
 from tests.support.ports import free_port
+from tests.support.proc import state_of
 from tests.support.raw_client import RawClient
 from tests.support.scripted_backend import ScriptedBackend, held
 
@@ -234,6 +235,25 @@ def test_a_stop_that_comes_during_the_check_ends_the_restart_and_is_no_error(bac
         gevent.sleep(0.1)
         assert aegis.stop(within=20) == 0
         assert "a new image takes over" not in aegis.messages()
+        assert not [line for line in aegis.log if line["level"] == "ERROR"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_check_that_is_slow_does_not_outlive_the_stop(backend, tmp_path, workers):
+    interpreter, noted = tmp_path / "python", tmp_path / "pid"
+    interpreter.symlink_to(Path(sys.executable).resolve())
+    config = config_for([backend], server={"workers": workers})
+    aegis = OfAnInterpreter(config, env={"PYTHONPATH": os.pathsep.join(sys.path)})
+    aegis.interpreter = str(interpreter)
+    with aegis:
+        eventually(lambda: STARTED in aegis.messages(), "the first start", 10)
+        interpreter.unlink()
+        interpreter.write_text(f"#!/bin/sh\necho $$ >{noted}\nexec sleep 60\n")
+        interpreter.chmod(0o755)
+        aegis.signal(signal.SIGUSR2)
+        check = int(eventually(lambda: noted.exists() and noted.read_text(), "the check", 10))
+        assert aegis.stop(within=20) == 0
+        eventually(lambda: state_of(check) == "Z", "the end of the check")
         assert not [line for line in aegis.log if line["level"] == "ERROR"]
 
 

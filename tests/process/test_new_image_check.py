@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -13,8 +14,9 @@ WAIT = """
 from gevent import monkey; monkey.patch_all()
 import json, sys
 import gevent
-from aegis.process import handover
+from aegis.process import handover, signals
 
+signals.hold()
 handover.CHECK_PATIENCE = float(sys.argv[1])
 turns = []
 gevent.spawn(lambda: [gevent.sleep(0.01) or turns.append(1) for _ in range(3)])
@@ -40,13 +42,20 @@ def checked(*command, patience=20.0):
         ("sleep 0.2; echo out; echo '  why not ' >&2; exit 2", 2, "why not"),
         ("sleep 0.2; exit 3", 3, "the check ended with 3"),
         ("sleep 0.2; kill -TERM $$", -15, "the check ended with -15"),
+        ("sleep 0.2; kill -KILL $$", -9, "the check ended with -9"),
+        ("sleep 0.2; echo killed >&2; kill -KILL $$", -9, "killed"),
     ],
 )
 def test_its_exit_code_says_whether_all_is_right_and_its_stderr_what_is_wrong(script, code, objection):
     assert checked("/bin/sh", "-c", script) == (code, objection, 3)
 
 
-def test_one_that_takes_too_long_is_ended():
+@pytest.mark.parametrize("script", ["exec sleep 60", "echo a warning >&2; exec sleep 60"])
+def test_one_that_takes_too_long_is_ended_whatever_it_has_said(script):
     started = time.monotonic()
-    assert checked("/bin/sleep", "60", patience=0.1)[:2] == (-9, "the check took too long")
+    assert checked("/bin/sh", "-c", script, patience=0.5)[:2] == (-9, "the check took too long")
     assert time.monotonic() - started < 20
+
+
+def test_the_signals_that_we_hold_reach_it():
+    assert checked("/bin/sh", "-c", "kill -TERM $$; exit 3")[0] == -signal.SIGTERM
