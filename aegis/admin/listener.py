@@ -110,6 +110,14 @@ def open_socket(text: str) -> socket.socket:
     return open_unix(address.path) if address.path else open_listener(_numeric(address), address.port)
 
 
+def give_up(listener: socket.socket) -> None:
+    """Close a listening socket that nobody will serve on, and take its file away, if it has one."""
+    path = listener.getsockname() if listener.family == socket.AF_UNIX else ""
+    listener.close()
+    if path and _kind(path) == "dead":  # not if somebody else listens there by now
+        Path(path).unlink()
+
+
 def _numeric(address: ListenAddress) -> str:
     return "127.0.0.1" if address.host == "localhost" else address.host
 

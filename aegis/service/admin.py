@@ -9,7 +9,7 @@ from typing import Self
 import gevent
 
 from aegis.admin.app import AdminApp, Sources
-from aegis.admin.listener import AdminListener, open_socket
+from aegis.admin.listener import AdminListener, give_up, open_socket
 from aegis.admin.stacks import all_stacks
 from aegis.config.schema import Admin
 from aegis.control import Control
@@ -94,7 +94,7 @@ def open_sockets(section: Admin, handed: Handed) -> dict[str, socket.socket]:
             found[name_of_admin(key, text)] = handed.listener(name_of_admin(key, text)) or open_socket(text)
         except OSError as error:
             for sock in found.values():
-                sock.close()
+                give_up(sock)
             raise AdminListenError(f"admin.{key} cannot be {text}: {error}") from error
     return found
 

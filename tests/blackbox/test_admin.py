@@ -232,6 +232,21 @@ def test_the_main_port_that_is_taken_leaves_no_admin_socket_behind(backend, list
     assert not socket_path.exists()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_admin_port_that_is_taken_leaves_no_socket_of_the_other_behind(
+    backend, listen, socket_path, tmp_path, workers
+):
+    host, port = free_port()
+    admin = {"listen": listen, "health_listen": f"{host}:{port}"}
+    file = tmp_path / "taken.yml"
+    file.write_text(yaml.safe_dump(config_for([backend], admin=admin, server={"workers": workers})))
+    with socket.create_server((host, port)):
+        done = run_aegis("-c", str(file), "--headless")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"aegis: cannot start: admin.health_listen cannot be {host}:{port}: ")
+    assert not socket_path.exists()
+
+
 def test_readiness_fails_while_draining_and_liveness_does_not(start, backend, listen):
     aegis = start()
     release = Event()
