@@ -59,6 +59,7 @@ class WebSocketTunnel:
         self._deadlines = deadlines
         self._done: Callable[[], None] | None = done
         self._sides: tuple[_Side, ...] = ()
+        self._ended = False
         self._failure: BackendError | ClientGoneError | None = None
         self.deadline = NEVER
 
@@ -102,7 +103,7 @@ class WebSocketTunnel:
         """Move bytes one way until the source ends, `piece` first; then the sink is told."""
         at = sink
         try:
-            while True:
+            while not self._ended:  # it may be over before the second direction has begun
                 if piece:
                     at, size = sink, len(piece)
                     # The tunnel has one deadline for all its waits. The piece is a view that does not outlive one.
@@ -113,9 +114,9 @@ class WebSocketTunnel:
                 piece = source.stream.read_piece(PIECE)
                 self._moved()
                 if not piece:
-                    break
-            source.ended = True
-            sink.stream.end_sending()
+                    source.ended = True
+                    sink.stream.end_sending()
+                    return
         except _OverError:
             pass
         except OSError as error:
@@ -147,6 +148,7 @@ class WebSocketTunnel:
     # in the hub
 
     def _over(self) -> None:
+        self._ended = True
         for side in self._sides:
             side.stream.throw(_OverError())
 

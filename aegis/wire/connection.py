@@ -11,7 +11,7 @@ from random import getrandbits
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from aegis.context import KEY, Environ, Peer, RequestContext
+from aegis.context import KEY, Environ, Peer, RequestContext, Waiting
 from aegis.http1 import head_buffer, request_line
 from aegis.http1.block import NO_BLOCK, Block
 from aegis.net.deadlines import NEVER
@@ -270,12 +270,13 @@ class Connection:
         """In the hub: the socket turned readable while a request is under way."""
         exchange = self.exchange
         if exchange is not None and exchange.context.waits_on is not None and self.stream.peek() == b"":
-            self.stream.call_soon(self._cancel, exchange.context)
+            self.stream.call_soon(self._cancel, exchange.context, exchange.context.waits_on)
 
-    def _cancel(self, context: RequestContext) -> None:
-        # Looked at again: the answer may have come in this very turn, and the backend's connection be someone else's.
-        if context.waits_on is not None:
-            context.waits_on.throw(ClientGoneError("closed before the answer was out"))
+    def _cancel(self, context: RequestContext, waited: Waiting) -> None:
+        # Looked at again: the answer may have come in this very turn, and the backend's connection be someone else's,
+        # or a tunnel have begun, in which a client that only ends its sending half has not left.
+        if context.waits_on is waited:
+            waited.throw(ClientGoneError("closed before the answer was out"))
 
     def _linger(self) -> None:
         """Close so that the answer arrives: closing with unread input would reset it away (RFC 9112 §9.6)."""

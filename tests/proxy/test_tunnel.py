@@ -336,6 +336,13 @@ def test_a_stop_closes_both_sides():
         assert tunneled.context.detail == "closed by the stop"
 
 
+def test_a_stop_in_the_turn_of_its_beginning_ends_both_directions():
+    with Tunneled() as tunneled:  # begins in the next turn, as does the stop; one direction begins behind that
+        tunneled.hub_calls(partial(tunneled.tunnel.throw, StoppedError()))
+        assert tunneled.over() is None
+        assert tunneled.ends == [True]
+
+
 def test_a_tunnel_that_is_killed_leaves_no_greenlet_behind():
     with Tunneled() as tunneled:
         gevent.sleep(0.01)
