@@ -76,6 +76,7 @@ class Dashboard:
         self._waiting = ""
         self._note_until = 0.0
         self._up = False
+        self._owed = False  # a frame was skipped, and none was painted since
 
     def __repr__(self) -> str:
         return f"<Dashboard {'up' if self._up else 'down'} every {self.interval} s>"
@@ -108,6 +109,8 @@ class Dashboard:
                 if order is not None and order.act is Act.QUIT:
                     return End.QUIT
                 self.paint()
+            elif self._owed and not self._writer.busy:
+                self.paint()  # a new size would else wait for the next refresh
         return End.LOST
 
     def tick(self) -> None:
@@ -120,8 +123,10 @@ class Dashboard:
         if not self._up or self._writer.lost is not None:
             return
         if self._writer.busy:
+            self._owed = True
             self._on_skip()
             return
+        self._owed = False
         size = self._terminal.size()
         data = self._painter.frame(screen(self._picture(), size), size)
         if data:
