@@ -43,7 +43,7 @@ stress race: $(VENV)/.dev
 
 # What a reload, a restart, a stop and a kill cost under load: the table of docs/operations.md.
 under-load: $(VENV)/.dev
-	$(BIN)/python -m gevent.monkey --module scripts.under_load
+	$(PATCHED) scripts.under_load
 
 # make fuzz SECONDS=600: coverage-guided, all five targets in equal shares of the time.
 fuzz: SECONDS ?= 600

@@ -14,8 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-COMPILED = ROOT / "build" / "compiled"
+from scripts.bench.tools import COMPILED, ROOT
+
 MOST_SHOWN = 20
 
 

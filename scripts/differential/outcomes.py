@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
-from aegis.http1 import block
+from aegis.version import is_compiled
 from scripts.differential import messages, sequences
 
 Subject = Callable[[Random], Iterator[tuple[str, Callable[[], Any]]]]
@@ -30,7 +30,7 @@ def told(call: Callable[[], Any]) -> str:
 def main() -> None:
     logging.disable()
     seed, rounds, *names = sys.argv[1:]
-    print("interpreted" if (block.__file__ or "").endswith(".py") else "compiled")
+    print("compiled" if is_compiled() else "interpreted")
     for name in names or SUBJECTS:
         random = Random(f"{seed} {name}")
         # A round of a sequence is many calls, one of messages a few.

@@ -24,20 +24,13 @@ from aegis.ratelimit.layer import RateLimitLayer, fields_of
 from aegis.ratelimit.limiter import Limiter
 from aegis.reasons import ANSWERS, BackendError, ExhaustedError, Reason, Refused, Replay, phrase
 from tests.pool.states import make
+from tests.support.clock import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from random import Random
 
     Outcomes = Iterator[tuple[str, Callable[[], Any]]]
-
-
-class Clock:
-    def __init__(self, now: float) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def _section(random: Random) -> RateLimit:
@@ -50,7 +43,7 @@ def _section(random: Random) -> RateLimit:
 
 
 def limits(random: Random) -> Outcomes:
-    clock, heard = Clock(random.choice([0.0, 12.5, 1e8])), []
+    clock, heard = ManualClock(random.choice([0.0, 12.5, 1e8])), []
     section = _section(random)
     limiter = Limiter(section, clock, lambda *event: heard.append(event))
     layer = RateLimitLayer(lambda _environ, _start_response: [], limiter)
@@ -119,7 +112,7 @@ def buckets(random: Random) -> Outcomes:
 
 def policies(random: Random) -> Outcomes:
     """Backends that are taken, given back, fail, are drained and weighted, under each policy."""
-    clock = Clock(100.0)
+    clock = ManualClock(100.0)
     section = CircuitBreaker(
         failure_threshold=random.randrange(1, 4),
         success_threshold=random.randrange(1, 3),
@@ -140,7 +133,7 @@ def policies(random: Random) -> Outcomes:
     yield "states", lambda: (list(map(repr, states)), [state.failures for state in states], repr(policy))
 
 
-def _step(random: Random, clock: Clock, backends: Backends, policy: Any, held: list[Any]) -> Outcomes:
+def _step(random: Random, clock: ManualClock, backends: Backends, policy: Any, held: list[Any]) -> Outcomes:
     state = random.choice(backends.states)
     match random.randrange(10):
         case 0:

@@ -38,6 +38,14 @@ def restart(aegis, within=20.0):
     eventually(lambda: aegis.messages().count(STARTED) > before, "the new image", within)
 
 
+def held_over_a_restart(aegis, backend, client):
+    """What releases a request that was held at the backend when the new image took over."""
+    release = held(backend, client)
+    aegis.signal(signal.SIGUSR2)
+    eventually(lambda: "a new image takes over" in aegis.messages(), "the hand-over", 20)
+    return release
+
+
 def test_three_restarts_in_a_row_under_load_fail_not_one_request(backend):
     with AegisProcess(config_for([backend])) as aegis:
         pid = aegis.process.pid
@@ -165,9 +173,7 @@ def test_a_new_image_that_dies_before_it_serves_costs_no_request_that_is_in_flig
     config = config_for([backend], server={"workers": workers})
     with AegisProcess(config) as aegis, RawClient(aegis.address, timeout=20) as client:
         eventually(lambda: STARTED in aegis.messages(), "the first start", 10)
-        release = held(backend, client)
-        aegis.signal(signal.SIGUSR2)
-        eventually(lambda: "a new image takes over" in aegis.messages(), "the hand-over", 20)
+        release = held_over_a_restart(aegis, backend, client)
         aegis.path.write_text("[")  # the check has read it, the new image has not yet
         assert aegis.process.wait(20) == 2
         eventually(lambda: refuses(aegis.address), "the end of listening", 10)
@@ -215,9 +221,7 @@ def test_a_stop_that_comes_while_the_image_is_replaced_is_obeyed_and_loses_nothi
     config = config_for([backend], server={"workers": workers})
     with AegisProcess(config) as aegis, RawClient(aegis.address, timeout=30) as client:
         eventually(lambda: STARTED in aegis.messages(), "the first start", 10)
-        release = held(backend, client)
-        aegis.signal(signal.SIGUSR2)
-        eventually(lambda: "a new image takes over" in aegis.messages(), "the hand-over", 20)
+        release = held_over_a_restart(aegis, backend, client)
         aegis.signal(signal.SIGTERM)
         gevent.sleep(1)
         release.set()

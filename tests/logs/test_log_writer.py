@@ -271,9 +271,15 @@ def test_a_line_that_is_put_right_after_a_fork_is_written_by_the_child(pipe, thr
     assert available(reader) == b"parent\nchild\n"
 
 
-def test_a_batch_whose_greenlet_was_killed_is_still_waited_for(pipe, thread):
+def full(pipe):
+    """(reader, end) of a pipe that takes nothing: the thread is stuck with what comes now."""
     reader, end = pipe(size=ATOMIC)
-    os.write(end, b"x" * ATOMIC)  # full: the thread is stuck with what comes now
+    os.write(end, b"x" * ATOMIC)
+    return reader, end
+
+
+def test_a_batch_whose_greenlet_was_killed_is_still_waited_for(pipe, thread):
+    reader, end = full(pipe)
     writer = LogWriter(end, thread)
     writer.put(b"the last words\n")
     job = gevent.spawn(writer.flush)
@@ -304,8 +310,7 @@ def test_withholding_has_an_end_while_lines_keep_coming_and_writes_what_was_queu
 
 
 def test_withholding_that_is_given_up_lets_lines_be_written(pipe, thread):
-    reader, end = pipe(size=ATOMIC)
-    os.write(end, b"x" * ATOMIC)  # full: the thread is stuck with what comes now
+    reader, end = full(pipe)
     writer = LogWriter(end, thread)
     writer.put(b"queued\n")
     withholding = gevent.spawn(writer.withhold)

@@ -1,5 +1,6 @@
 """What a contestant is: a proxy that can be started in front of given backends on the proxy's core."""
 
+import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +22,12 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
+    """stdin and stdout as in Children.start."""
+
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    stdin: int = subprocess.DEVNULL
+    stdout: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,13 @@ class Contestant(ABC):
         workdir = children.workdir / f"{self.name}-{port}"
         workdir.mkdir()
         launch = self.launch(site, port, workdir)
-        child = children.start(self.name, launch.command, core=cores()[0], environment=launch.environment)
+        child = children.start(
+            self.name,
+            launch.command,
+            core=cores()[0],
+            environment=launch.environment,
+            stdin=launch.stdin,
+            stdout=launch.stdout,
+        )
         child.wait_until_answers(port, "/health")
         return Running(self.name, port, child, workdir)

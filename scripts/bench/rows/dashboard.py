@@ -7,18 +7,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 from scripts.bench import backends, load
 from scripts.bench.bench import Bench, answers_with
-from scripts.bench.children import Children, cores
 from scripts.bench.parse import Load
 from scripts.bench.peers.aegis import Aegis
-from scripts.bench.peers.base import Running, Site
+from scripts.bench.peers.base import Launch, Running, Site
 from scripts.bench.result import Finding, RowResult
 from scripts.bench.rows.base import Row
 from scripts.bench.stats import paired, quartiles
 from scripts.bench.targets import target
-from tests.support.ports import unused_port
 
 
 class WithStdio(Aegis):
@@ -28,24 +27,12 @@ class WithStdio(Aegis):
         self.name = name  # type: ignore[misc]
         self.stdin, self.stdout = stdin, stdout
 
-    def start(self, children: Children, site: Site) -> Running:
-        port = unused_port()
-        workdir = children.workdir / f"aegis-{port}"
-        workdir.mkdir()
-        launch = self.launch(site, port, workdir)
+    def launch(self, site: Site, port: int, workdir: Path) -> Launch:
+        launch = super().launch(site, port, workdir)
         command = list(launch.command)
         if os.isatty(self.stdin):
             command.remove("--headless")
-        child = children.start(
-            self.name,
-            command,
-            core=cores()[0],
-            environment={**launch.environment, "TERM": "xterm-256color"},
-            stdin=self.stdin,
-            stdout=self.stdout,
-        )
-        child.wait_until_answers(port, "/health")
-        return Running(self.name, port, child, workdir)
+        return Launch(command, {**launch.environment, "TERM": "xterm-256color"}, self.stdin, self.stdout)
 
 
 @contextmanager
